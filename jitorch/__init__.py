@@ -1,0 +1,53 @@
+"""jitorch: a deep learning framework that feels like PyTorch and runs like a compiler."""
+from __future__ import annotations
+
+import importlib
+
+from . import config
+from .device import device
+from .dtypes import (
+    bool_ as bool,
+)
+from .dtypes import (
+    dtype,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+)
+from .graph.record import Size
+from .tensor import Tensor, attach_methods, from_numpy, tensor
+from . import autograd
+from .ops import families
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+
+float, double, short, int, long = float32, float64, int16, int32, int64
+strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
+__version__ = "0.1.0"
+
+attach_methods()
+globals().update(families.PUBLIC)
+
+# Imported when first asked for, so that `import jitorch` stays fast.
+LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "cuda", "jit", "special", "profiler", "testing", "cli", "amp", "distributions")
+LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "trace", "trace": "trace"}
+
+
+def __getattr__(name: str):
+    if name in LAZY:
+        return importlib.import_module("." + name, __name__)
+    if name in LAZY_NAMES:
+        return getattr(importlib.import_module("." + LAZY_NAMES[name], __name__), name)
+    raise AttributeError(f"module 'jitorch' has no attribute '{name}'")
+
+
+__all__ = ["Size", "Tensor", "autograd", "bool", "config", "contiguous_format", "device", "dtype", "enable_grad", "float32", "float64", "from_numpy",
+           "get_default_dtype", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "no_grad",
+           "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "strided", "tensor", "uint8",
+           "double", "float", "int", "long", "short"]

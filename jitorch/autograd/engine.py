@@ -1,0 +1,160 @@
+"""The backward pass: a walk over the nodes, latest recorded first. No recursion, so a chain of any length works."""
+from __future__ import annotations
+
+import heapq
+
+from .node import GradNode, state
+
+
+def run(roots, gradients, *, keep: bool, create: bool, wanted=None, accumulate: bool = True):
+    """Send `gradients` into `roots`. Returns {id(tensor): gradient} for the tensors in `wanted`.
+
+    keep: saved values stay for another pass. create: the pass itself is recorded. accumulate: leaves get `.grad`.
+    """
+    was = state.enabled
+    state.enabled = create
+    try:
+        return walk(roots, gradients, keep, wanted, accumulate)
+    finally:
+        state.enabled = was
+
+
+def walk(roots, gradients, keep, wanted, accumulate):
+    pending: dict[GradNode, dict[int, object]] = {}
+    leaves: dict[int, list] = {}        # id -> [leaf, gradient], in order of arrival
+    captured: dict[int, object] = {}
+    targets = capture_points(wanted)
+    useful = None if wanted is None or accumulate else reaching(roots, wanted)
+    heap: list[tuple[int, GradNode]] = []
+
+    def send(edge, g):
+        if edge is None or g is None:
+            return
+        target, nr = edge
+        if isinstance(target, GradNode):
+            if useful is not None and target not in useful:
+                return
+            slot = pending.get(target)
+            if slot is None:
+                slot = pending[target] = {}
+                heapq.heappush(heap, (-target.seq, target))
+            held = slot.get(nr)
+            slot[nr] = g if held is None else held + g
+        else:
+            entry = leaves.get(id(target))
+            if entry is None:
+                leaves[id(target)] = [target, g]
+            else:
+                entry[1] = entry[1] + g
+
+    for root, g in zip(roots, gradients):
+        fn = root.grad_fn
+        send((root, 0) if fn is None else (fn, root._output_nr), g)
+    while heap:
+        _, node = heapq.heappop(heap)
+        grads = pending.pop(node)
+        arrived(node, grads, targets, captured)
+        outs = [grads.get(i) for i in range(len(node.out_metas))]
+        edges = node.edges
+        node.needs = tuple([e is not None for e in edges]) if useful is None else tuple(
+            [e is not None and (not isinstance(e[0], GradNode) or e[0] in useful) for e in edges])
+        results = node.op.vjp(node, *outs)
+        if results.__class__ is not tuple:
+            results = (results,)
+        if state.anomaly:
+            from .anomaly import examine
+            examine(node, results)
+        if node.extra:
+            for hook in list(node.extra):
+                changed = hook(results, tuple(outs))
+                results = results if changed is None else changed if isinstance(changed, tuple) else (changed,)
+        for edge, meta, g in zip(edges, node.metas, results):
+            if edge is not None and g is not None:
+                send(edge, fitted(g, meta))
+        if not keep:
+            node.free()
+    taken: set[int] = {id(g._storage) for g in gradients}
+    for leaf, g in leaves.values():
+        for hook in list(leaf._hooks or ()):
+            changed = hook(g)
+            g = g if changed is None else changed
+        if id(leaf) in targets.get(None, ()):
+            captured[id(leaf)] = g
+        if accumulate and (wanted is None or id(leaf) in targets.get(None, ())):
+            deposit(leaf, g, taken)
+    return captured
+
+
+def capture_points(wanted):
+    """{node: [(output number, tensor id)], None: ids of leaves} for the tensors whose gradient is asked for."""
+    points: dict = {}
+    for t in wanted or ():
+        fn = t.grad_fn
+        if fn is None:
+            points.setdefault(None, set()).add(id(t))
+        else:
+            points.setdefault(fn, []).append((t._output_nr, id(t)))
+    return points
+
+
+def reaching(roots, wanted) -> set:
+    """The nodes from which a wanted tensor can be reached: the others need not run."""
+    goal_nodes = {t.grad_fn for t in wanted if t.grad_fn is not None}
+    goal_leaves = {id(t) for t in wanted if t.grad_fn is None}
+    order, seen, stack = [], set(), [r.grad_fn for r in roots if r.grad_fn is not None]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        order.append(node)
+        stack.extend(e[0] for e in node.edges if e is not None and isinstance(e[0], GradNode))
+    useful: set = set()
+    for node in sorted(order, key=lambda n: n.seq):
+        if node in goal_nodes or any(
+                e is not None and (e[0] in useful if isinstance(e[0], GradNode) else id(e[0]) in goal_leaves) for e in node.edges):
+            useful.add(node)
+    return useful
+
+
+def arrived(node: GradNode, grads: dict, targets: dict, captured: dict) -> None:
+    """Hooks, retained gradients and captures of a node whose gradients are complete."""
+    for nr, hook in list(node.hooks or ()):
+        if nr in grads:
+            changed = hook(grads[nr])
+            if changed is not None:
+                grads[nr] = changed
+    for nr, ref in (node.retained or {}).items():
+        t = ref()
+        if t is not None and nr in grads:
+            t.grad = grads[nr].clone() if t.grad is None else t.grad + grads[nr]
+    for nr, key in targets.get(node, ()):
+        if nr in grads:
+            captured[key] = grads[nr]
+
+
+def fitted(g, meta):
+    """A gradient in the shape and dtype of the input it belongs to: broadcast dimensions are summed."""
+    m = g._meta
+    if m.shape != meta.shape:
+        g = g.sum_to_size(meta.shape)
+    if m.dtype is not meta.dtype:
+        g = g.to(meta.dtype)
+    return g
+
+
+def deposit(leaf, g, taken: set) -> None:
+    """Accumulate into `.grad`. A gradient that others may hold too is copied first."""
+    if leaf.grad is None:
+        if not state.enabled:
+            g = g.detach()
+            if id(g._storage) in taken or g._meta is not g._storage.meta:
+                g = g.clone()
+        taken.add(id(g._storage))
+        leaf.grad = g
+    elif state.enabled:
+        leaf.grad = leaf.grad + g
+    else:
+        leaf.grad.add_(g)
+    for hook in list(leaf._post_hooks or ()):
+        hook(leaf)

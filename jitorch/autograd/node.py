@@ -1,0 +1,146 @@
+"""The nodes of the backward graph, and whether it is being recorded."""
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+_sequence = itertools.count()
+
+
+class _State(threading.local):
+    enabled = True          # is the backward graph recorded
+    inference = False
+    anomaly = False
+
+
+state = _State()
+
+
+class GradNode:
+    """One recorded operation, seen from behind: edges to what produced its inputs, and what its rule reads.
+
+    Rules get the node as `ctx`: `ctx.attrs`, `ctx.metas` (of the inputs; a Python type for a number, None for an absent one), `ctx.out_metas`,
+    `ctx.needs[i]` (is a gradient wanted for input i), `ctx.input(i)`, `ctx.output(i)` (saved tensors), `ctx.number(i)`.
+    """
+
+    __slots__ = ("op", "attrs", "metas", "out_metas", "edges", "saved", "outputs", "numbers", "seq", "hooks", "retained",
+                 "needs", "freed", "where", "extra", "__weakref__")
+
+    def __init__(self, op, inputs, attrs, metas, out_metas):
+        self.op, self.attrs, self.metas, self.out_metas = op, attrs, metas, out_metas
+        self.edges = tuple([edge_of(x) for x in inputs])
+        self.saved = {i: (inputs[i], inputs[i]._storage, inputs[i]._storage.version)
+                      if hasattr(inputs[i], "_storage") else inputs[i] for i in op.saves} if op.saves else None
+        self.outputs = None
+        self.numbers = None
+        self.seq = next(_sequence)
+        self.hooks: list | None = None          # functions of the gradients that arrive here
+        self.retained: dict[int, Any] | None = None
+        self.freed = False
+        self.needs: tuple = ()
+        self.where = None
+        self.extra = None
+        if state.anomaly:
+            from .anomaly import here
+            self.where = here()
+
+    def save_output(self, nr: int, out) -> None:
+        if self.outputs is None:
+            self.outputs = {}
+        self.outputs[nr] = (out._alias(), out._storage.version)
+
+    def input(self, i: int):
+        """A saved input; raises PyTorch's error if it was modified in place since."""
+        self._check()
+        entry = self.saved[i]
+        if entry.__class__ is not tuple:
+            return entry
+        tensor, storage, version = entry
+        if storage.version != version and not tensor._untracked:
+            self._stale(tensor, storage.version, version)
+        return tensor if tensor._storage is storage else tensor._alias_of(storage)
+
+    def output(self, i: int = 0):
+        """A saved output, tied to this node again, so that it can be differentiated a second time."""
+        self._check()
+        alias, version = self.outputs[i]
+        if alias._storage.version != version:
+            self._stale(alias, alias._storage.version, version)
+        out = alias._alias()
+        out._grad_fn, out._output_nr, out._rg = self, i, True
+        return out
+
+    def _check(self) -> None:
+        if self.freed:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+                "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+                "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+                "after calling backward.")
+
+    def _stale(self, tensor, now: int, then: int):
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"[torch.{tensor.dtype.label}Tensor {list(tensor.shape)}]"
+            f"{', which is output 0 of ' + tensor._grad_fn.name() + ',' if tensor._grad_fn is not None else ''} is at version {now}; expected version {then} instead. "
+            "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+            "torch.autograd.set_detect_anomaly(True).")
+
+    def free(self) -> None:
+        if self.saved or self.outputs:
+            self.freed = True
+        self.saved, self.outputs = None, None
+
+    def name(self) -> str:
+        return self.op.grad_name
+
+    @property
+    def next_functions(self) -> tuple:
+        return tuple((None, 0) if e is None else (e[0] if isinstance(e[0], GradNode) else AccumulateGrad(e[0]), e[1])
+                     for e in self.edges)
+
+    def register_hook(self, hook):
+        """Call `hook(grad_inputs, grad_outputs)` after this node's gradients are computed."""
+        if self.extra is None:
+            self.extra = []
+        self.extra.append(hook)
+        return RemovableHandle(self.extra, hook)
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {hex(id(self))}>"
+
+
+class AccumulateGrad:
+    """What `next_functions` shows for a leaf."""
+
+    def __init__(self, variable):
+        self.variable = variable
+
+    def name(self) -> str:
+        return "struct torch::autograd::AccumulateGrad"
+
+
+def edge_of(x):
+    """Where the gradient of `x` goes: (node, output number), (leaf tensor, 0), or None."""
+    if x is None or x.__class__ in (int, float, bool) or not x._rg:
+        return None
+    fn = x.grad_fn
+    return (x, 0) if fn is None else (fn, x._output_nr)
+
+
+class RemovableHandle:
+    """Returned by hook registration; `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list, hook):
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.remove()

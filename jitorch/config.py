@@ -1,0 +1,49 @@
+"""The switches: each an environment variable and a setting of this module.
+
+| variable | setting | meaning |
+| --- | --- | --- |
+| JITORCH_TIER | tier | "auto" (reference first, compiled once ready), "compiled" (always, waits), "reference" (never compiled) |
+| JITORCH_CHECK | check | 1: every compiled run is compared with the reference and raises at the first difference |
+| JITORCH_DEBUG | debug | 0 silent, 1 programs, 2 and their kernels, 3 and the generated source |
+| JITORCH_CACHE_DIR | | where compiled kernels are kept (read by kernels/cache.py) |
+| JITORCH_NUM_THREADS | | threads of the executor at start (read by kernels/cpu/executor.py) |
+"""
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TIERS = ("auto", "compiled", "reference")
+
+tier: str = os.environ.get("JITORCH_TIER", "auto")
+check: bool = os.environ.get("JITORCH_CHECK", "0") not in ("", "0")
+debug: int = int(os.environ.get("JITORCH_DEBUG", "0") or 0)
+
+if tier not in TIERS:
+    raise ValueError(f"JITORCH_TIER={tier!r}: use one of {', '.join(TIERS)}")
+
+
+@contextmanager
+def using(**settings):
+    """Change settings within a block: ``with jitorch.config.using(tier="reference"): ...``.
+
+    What is recorded before and inside the block is run at its borders, so that the settings hold for exactly the block.
+
+    >>> import jitorch
+    >>> with jitorch.config.using(tier="reference"):
+    ...     print(jitorch.config.tier)
+    reference
+    """
+    unknown = set(settings) - {"tier", "check", "debug"}
+    if unknown or settings.get("tier", "auto") not in TIERS:
+        raise ValueError(f"no such setting: {settings}")
+    from .graph.record import flush
+    flush()
+    here = globals()
+    before = {k: here[k] for k in settings}
+    here.update(settings)
+    try:
+        yield
+        flush()
+    finally:
+        here.update(before)

@@ -1,0 +1,126 @@
+"""Element types and PyTorch's promotion rules."""
+from __future__ import annotations
+
+import numpy as np
+
+
+class dtype:
+    """An element type, printed and compared as PyTorch's.
+
+    >>> import jitorch
+    >>> jitorch.float32, jitorch.float32.itemsize, jitorch.int64.is_floating_point
+    (torch.float32, 4, False)
+    """
+
+    __slots__ = ("name", "np", "itemsize", "is_floating_point", "is_complex", "is_signed", "category", "rank", "label", "cast")
+
+    def __init__(self, name: str, numpy_name: str, category: int, rank: int, label: str):
+        self.name, self.np, self.label = name, np.dtype(numpy_name), label
+        self.itemsize = self.np.itemsize
+        self.is_floating_point, self.is_complex = category == FLOAT, False
+        self.is_signed = self.np.kind in "if"
+        self.category, self.rank = category, rank
+        self.cast = self.np.type
+
+    def __repr__(self) -> str:
+        return "torch." + self.name
+
+    def __reduce__(self):
+        return (by_name, (self.name,))
+
+
+BOOL, INT, FLOAT = 0, 1, 2     # promotion categories, in PyTorch's order
+
+bool_ = dtype("bool", "bool", BOOL, 0, "Bool")
+uint8 = dtype("uint8", "uint8", INT, 1, "Byte")
+int8 = dtype("int8", "int8", INT, 2, "Char")
+int16 = dtype("int16", "int16", INT, 3, "Short")
+int32 = dtype("int32", "int32", INT, 4, "Int")
+int64 = dtype("int64", "int64", INT, 5, "Long")
+float32 = dtype("float32", "float32", FLOAT, 6, "Float")
+float64 = dtype("float64", "float64", FLOAT, 7, "Double")
+
+ALL = (bool_, uint8, int8, int16, int32, int64, float32, float64)
+BY_NAME = {d.name: d for d in ALL} | {"short": int16, "int": int32, "long": int64, "float": float32, "double": float64}
+FROM_NUMPY = {d.np: d for d in ALL}
+FROM_PYTHON = {bool: bool_, int: int64, float: float32}
+
+_default = float32
+
+
+def by_name(name: str) -> dtype:
+    return BY_NAME[name]
+
+
+def get_default_dtype() -> dtype:
+    """The dtype of new floating point tensors made from Python numbers.
+
+    >>> import jitorch
+    >>> jitorch.get_default_dtype()
+    torch.float32
+    """
+    return _default
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Set the default floating point dtype. Raises TypeError unless ``d`` is a floating point dtype."""
+    global _default
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    _default = d
+
+
+def from_numpy(d: np.dtype) -> dtype:
+    """The dtype of a NumPy dtype. Raises TypeError for one that jitorch has no tensor type for."""
+    found = FROM_NUMPY.get(np.dtype(d))
+    if found is None:
+        raise TypeError(f"can't convert np.ndarray of type {d}. The only supported types are: "
+                        "float64, float32, int64, int32, int16, int8, uint8, and bool.")
+    return found
+
+
+def of_number(value) -> dtype:
+    """The dtype a Python number stands for (bool, int64, or the default floating point dtype)."""
+    t = type(value)
+    if t is float or isinstance(value, float):
+        return _default
+    return FROM_PYTHON.get(t) or (bool_ if isinstance(value, bool) else int64)
+
+
+def promote_types(a: dtype, b: dtype) -> dtype:
+    """The smallest dtype that holds both, as ``torch.promote_types``.
+
+    >>> import jitorch
+    >>> jitorch.promote_types(jitorch.int64, jitorch.float32)
+    torch.float32
+    >>> jitorch.promote_types(jitorch.uint8, jitorch.int8)
+    torch.int16
+    """
+    if a is b:
+        return a
+    if a.category == INT and b.category == INT and uint8 in (a, b):
+        other = b if a is uint8 else a
+        return int16 if other is int8 else other
+    return a if a.rank > b.rank else b
+
+
+def result_type(metas) -> dtype:
+    """Promotion over operands: those with dimensions first, then 0-d tensors, then Python numbers (Python types).
+
+    A lower class changes the result only when its category (bool < int < float) is higher.
+    """
+    best: list[dtype | None] = [None, None, None]
+    for m in metas:
+        if m is None:
+            continue
+        if isinstance(m, type):
+            level, d = 2, (_default if m is float else FROM_PYTHON[m])
+        else:
+            level, d = (0 if m.shape else 1), m.dtype
+        held = best[level]
+        best[level] = d if held is None else promote_types(held, d)
+    result = None
+    for d in best:
+        if d is not None and (result is None or d.category > result.category):
+            result = d if result is None else (d if d.category > result.category else result)
+    return result or _default

@@ -1,0 +1,220 @@
+"""The small IR that programs are lowered to, and the builder that op entries lower themselves with.
+
+| kind | meaning | attrs |
+| --- | --- | --- |
+| input | a leaf's buffer | leaf number |
+| scalar | a run-time number | its place among the run's scalars |
+| const | a number | the number |
+| map | an elementwise function of broadcast operands | its name |
+| iota | the index along one dimension | dimension |
+| reduce | a reduction, reduced dimensions kept with size 1 | name, dimensions |
+| reshape | the same elements in the same order | |
+| view | a strided view of a contiguous value | strides, offset |
+| place | a new buffer: a base (a value or a number), then regions written over it | [(strides, offset)] |
+| take | elements of the first operand at the linear indices of the second | |
+| scatter | the first operand with elements written or added at linear indices | "set" or "add" |
+| dot | batched matrix product, (..., M, K) by (..., K, N) | |
+| scan | a running reduction along one dimension | name, dimension |
+| call | a library routine on whole arrays | op entry, its attributes, which result |
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import dtypes
+from ..dtypes import bool_, dtype, int64
+from .record import contiguous_strides, count
+
+
+class Value:
+    """A node of the IR. Operators build maps; Python numbers become constants of the other operand's dtype."""
+
+    __slots__ = ("kind", "name", "args", "shape", "dtype", "attrs", "builder", "index", "line", "users")
+
+    def __init__(self, builder, kind, name, args, shape, dtype, attrs=()):
+        self.builder, self.kind, self.name, self.args = builder, kind, name, args
+        self.shape, self.dtype, self.attrs = tuple(shape), dtype, attrs
+        self.index, self.line, self.users = -1, None, ()
+
+    @property
+    def numel(self) -> int:
+        return count(self.shape)
+
+    def __repr__(self) -> str:
+        what = self.name or self.kind
+        return f"%{self.index} = {what}({', '.join(f'%{a.index}' for a in self.args)}) {self.dtype.name}{list(self.shape)} {self.attrs or ''}"
+
+    def __add__(self, o): return self.builder.map("add", self, o)
+    def __radd__(self, o): return self.builder.map("add", o, self)
+    def __sub__(self, o): return self.builder.map("sub", self, o)
+    def __rsub__(self, o): return self.builder.map("sub", o, self)
+    def __mul__(self, o): return self.builder.map("mul", self, o)
+    def __rmul__(self, o): return self.builder.map("mul", o, self)
+    def __truediv__(self, o): return self.builder.map("div", self, o)
+    def __rtruediv__(self, o): return self.builder.map("div", o, self)
+    def __neg__(self): return self.builder.map("neg", self)
+    def __lt__(self, o): return self.builder.map("lt", self, o)
+    def __le__(self, o): return self.builder.map("le", self, o)
+    def __gt__(self, o): return self.builder.map("gt", self, o)
+    def __ge__(self, o): return self.builder.map("ge", self, o)
+    def __and__(self, o): return self.builder.map("and", self, o)
+    def __or__(self, o): return self.builder.map("or", self, o)
+    def __xor__(self, o): return self.builder.map("xor", self, o)
+    def __invert__(self): return self.builder.map("not", self)
+    def eq(self, o): return self.builder.map("eq", self, o)
+    def ne(self, o): return self.builder.map("ne", self, o)
+
+
+TO_BOOL = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
+
+
+class Builder:
+    """Makes values in program order. The result of every method is a Value (dtype and shape known)."""
+
+    def __init__(self):
+        self.values: list[Value] = []
+        self.line: str | None = None      # the user's line, for what is made next
+
+    def add(self, kind, name, args, shape, dtype, attrs=()) -> Value:
+        v = Value(self, kind, name, tuple(args), shape, dtype, attrs)
+        v.index, v.line = len(self.values), self.line
+        self.values.append(v)
+        return v
+
+    # -- sources ---------------------------------------------------------------------------------------------------
+    def input(self, number: int, shape, dtype) -> Value:
+        return self.add("input", None, (), shape, dtype, (number,))
+
+    def scalar(self, place: int, dtype: dtype) -> Value:
+        return self.add("scalar", None, (), (), dtype, (place,))
+
+    def const(self, number, dtype: dtype) -> Value:
+        return self.add("const", None, (), (), dtype, (dtype.cast(number).item(),))
+
+    def iota(self, shape, dim: int, dtype: dtype = int64) -> Value:
+        """The index along `dim`, for every element of `shape` (size 1 in the other dimensions unless shape says more)."""
+        v = self.add("iota", None, (), shape, int64, (dim,))
+        return v if dtype is int64 else self.cast(v, dtype)
+
+    def full(self, shape, number, dtype: dtype) -> Value:
+        return self.expand(number if isinstance(number, Value) else self.const(number, dtype), shape)
+
+    # -- elementwise -----------------------------------------------------------------------------------------------
+    def map(self, name: str, *args, dtype: dtype | None = None) -> Value:
+        """An elementwise function. Operands broadcast; they must have one dtype (numbers take it), except for `where`."""
+        first = next(a for a in (args if name != "where" else args[1:]) if isinstance(a, Value))
+        values = [a if isinstance(a, Value) else self.const(a, first.dtype) for a in args]
+        out = dtype or (bool_ if name in TO_BOOL else first.dtype)
+        return self.add("map", name, values, broadcast([v.shape for v in values]), out)
+
+    def where(self, condition: Value, a, b) -> Value:
+        return self.map("where", condition, a, b)
+
+    def cast(self, v: Value, dtype: dtype) -> Value:
+        if v.dtype is dtype:
+            return v
+        if v.kind == "const":
+            return self.const(v.attrs[0], dtype)
+        return self.add("map", "cast", (v,), v.shape, dtype)
+
+    # -- reductions ------------------------------------------------------------------------------------------------
+    def reduce(self, name: str, v: Value, dims: Sequence[int], dtype: dtype | None = None) -> Value:
+        """sum, prod, max, min, any, all, argmax, argmin over `dims`, which stay with size 1 (argmax: one dimension, or all as flat index)."""
+        dims = tuple(sorted(d % len(v.shape) for d in dims)) if v.shape else ()
+        shape = tuple(1 if i in dims else s for i, s in enumerate(v.shape))
+        out = dtype or (int64 if name in ("argmax", "argmin") else v.dtype)
+        return self.add("reduce", name, (v,), shape, out, dims)
+
+    def scan(self, name: str, v: Value, dim: int) -> Value:
+        return self.add("scan", name, (v,), v.shape, v.dtype, (dim % max(len(v.shape), 1),))
+
+    # -- movement --------------------------------------------------------------------------------------------------
+    def reshape(self, v: Value, shape) -> Value:
+        return v if tuple(shape) == v.shape else self.add("reshape", None, (v,), shape, v.dtype)
+
+    def expand(self, v: Value, shape) -> Value:
+        """Broadcast to `shape` (sizes of 1 and missing leading dimensions are repeated)."""
+        shape = tuple(shape)
+        if v.shape == shape:
+            return v
+        padded = (1,) * (len(shape) - len(v.shape)) + v.shape
+        strides = tuple(0 if p == 1 else s for p, s in zip(padded, contiguous_strides(padded)))
+        return self.add("view", "expand", (v,), shape, v.dtype, (strides, 0))
+
+    def permute(self, v: Value, dims: Sequence[int]) -> Value:
+        dims = [d % len(dims) for d in dims]
+        natural = contiguous_strides(v.shape)
+        return self.strided(v, [v.shape[d] for d in dims], [natural[d] for d in dims], 0)
+
+    def strided(self, v: Value, shape, strides, offset: int) -> Value:
+        """A strided view of v's elements in row-major order (strides and offset in elements)."""
+        shape, strides = tuple(shape), tuple(strides)
+        natural = contiguous_strides(shape)
+        if offset == 0 and count(shape) == v.numel and all(s == n for s, n, k in zip(strides, natural, shape) if k != 1):
+            return self.reshape(v, shape)
+        return self.add("view", "strided", (v,), shape, v.dtype, (strides, offset))
+
+    def place(self, base, shape, pieces, dtype: dtype | None = None) -> Value:
+        """A buffer of `shape` that starts as `base` (a Value of that shape, a number, or None: every element is covered
+        by a piece), with `pieces` [(value, strides, offset)] written over it in order."""
+        values = [p[0] for p in pieces]
+        out = dtype or (base.dtype if isinstance(base, Value) else values[0].dtype)
+        args = ([base] if isinstance(base, Value) else []) + values
+        fill = None if isinstance(base, Value) or base is None else base
+        return self.add("place", None, args, shape, out, (isinstance(base, Value), fill, tuple((tuple(p[1]), p[2]) for p in pieces)))
+
+    def take(self, v: Value, index: Value) -> Value:
+        """v's elements (row-major) at linear indices `index` (int64). Out of range raises IndexError when the program runs."""
+        return self.add("take", None, (v, index), index.shape, v.dtype)
+
+    def scatter(self, mode: str, base: Value, index: Value, value: Value) -> Value:
+        """`base` with `value` written ("set") or added ("add") at linear indices `index`, in row-major order of `index`."""
+        return self.add("scatter", mode, (base, index, value), base.shape, base.dtype)
+
+    # -- contractions and the rest ---------------------------------------------------------------------------------
+    def dot(self, a: Value, b: Value) -> Value:
+        """(..., M, K) by (..., K, N); the leading dimensions broadcast."""
+        lead = broadcast([a.shape[:-2], b.shape[:-2]])
+        return self.add("dot", None, (a, b), (*lead, a.shape[-2], b.shape[-1]), a.dtype)
+
+    def call(self, op, args, attrs, metas) -> tuple[Value, ...]:
+        """The op's reference on whole arrays. `args` may hold None and Python numbers in the attrs' place."""
+        first = self.add("call", op.name, [a for a in args if a is not None], metas[0].shape, metas[0].dtype,
+                         (op, tuple(a is not None for a in args), attrs, 0))
+        return (first, *(self.add("call", op.name, (first,), m.shape, m.dtype, (op, None, attrs, i))
+                         for i, m in enumerate(metas) if i))
+
+    # -- compositions that several entries share -------------------------------------------------------------------
+    def sum(self, v: Value, dims) -> Value:
+        return self.reduce("sum", v, dims)
+
+    def mean(self, v: Value, dims) -> Value:
+        n = count(v.shape[d] for d in dims)
+        return self.reduce("sum", v, dims) * (1.0 / n if n else float("nan"))
+
+    def exp(self, v: Value) -> Value:
+        return self.map("exp", v)
+
+    def log(self, v: Value) -> Value:
+        return self.map("log", v)
+
+
+def broadcast(shapes) -> tuple[int, ...]:
+    """The common shape. Raises PyTorch's RuntimeError where sizes differ."""
+    shapes = [tuple(s) for s in shapes]
+    first = shapes[0]
+    if all(s == first for s in shapes):
+        return first
+    n = max(map(len, shapes))
+    out = [1] * n
+    for shape in shapes:
+        for i, size in enumerate(reversed(shape)):
+            k = n - 1 - i
+            if size != 1 and out[k] != size:
+                if out[k] != 1:
+                    raise RuntimeError(f"The size of tensor a ({out[k]}) must match the size of tensor b ({size}) at non-singleton dimension {k}")
+                out[k] = size
+    return tuple(out)
+
+
+__all__ = ["Builder", "Value", "broadcast", "dtypes"]

@@ -1,0 +1,161 @@
+"""A program: what one flush runs. The reference tier interprets its steps with NumPy; the compiled tier runs its kernels."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import config
+from ..kernels import memory
+
+
+class Step(NamedTuple):
+    """One recorded operation, as the engine sees it."""
+
+    op: Any                  # "leaf", "view", or an entry of the op table
+    slots: tuple             # an input's slot, -1 for the next scalar, None for an absent optional input
+    attrs: tuple
+    scalars: tuple           # the numbers seen when it was recorded
+    where: range | None      # their places among the run-time scalars, once they have been seen to change
+    metas: tuple
+    index: int               # the slot of the first output
+    line: str | None
+
+
+class Program:
+    """Runs one recorded sequence of steps for one set of wanted results.
+
+    `wanted` holds (slot, home) for each result: home is the slot of the leaf whose buffer the result must be
+    written to (an in-place update), or -1 for a new buffer.
+    """
+
+    def __init__(self, steps: list[Step], wanted: tuple[tuple[int, int], ...]):
+        self.wanted = wanted
+        self.leaves = [s for s in steps if s.op == "leaf"]
+        self.steps = needed(steps, [slot for slot, _ in wanted])
+        self.compiled = None
+        self.reference_plan = None
+        self.runs = 0
+
+    def run(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+        self.runs += 1
+        tier = config.tier
+        if tier == "reference":
+            return self.run_reference(leaves, scalars)
+        if self.compiled is None:
+            from .build import build
+            self.compiled = build(self)
+        if tier == "auto" and not self.compiled.ready():
+            return self.run_reference(leaves, scalars)
+        results = self.compiled.run(leaves, scalars) if not config.check else self.run_checked(leaves, scalars)
+        from .record import counters
+        counters.compiled_runs += 1
+        return results
+
+    # -- the reference tier ----------------------------------------------------------------------------------------
+    def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+        from .record import counters
+        counters.reference_runs += 1
+        return self.commit(self.interpret(leaves, scalars), leaves)
+
+    def interpret(self, leaves: list[np.ndarray], scalars: list) -> dict[int, np.ndarray]:
+        if self.reference_plan is None:
+            self.reference_plan = last_uses(self.steps, {slot for slot, _ in self.wanted})
+        values: dict[int, np.ndarray] = {
+            s.index: buffer.reshape(s.metas[0].shape) for s, buffer in zip(self.leaves, leaves)}
+        with np.errstate(all="ignore"):
+            for step, dead in zip(self.steps, self.reference_plan):
+                if step.op != "leaf":
+                    for i, value in enumerate(evaluate(step, values, scalars)):
+                        values[step.index + i] = value
+                for slot in dead:
+                    del values[slot]
+        return values
+
+    def commit(self, values: dict[int, np.ndarray], leaves: list[np.ndarray]) -> list[np.ndarray]:
+        """Give every wanted result a buffer of its own; nothing is overwritten before everything is computed."""
+        by_slot = {s.index: b for s, b in zip(self.leaves, leaves)}
+        results, taken = [], set()
+        for slot, home in self.wanted:
+            value = values[slot]
+            if home < 0 and (not value.flags.owndata or not value.flags.c_contiguous or id(value) in taken):
+                value = value.copy()
+            taken.add(id(value))
+            results.append(value)
+        fresh = [v.copy() if home >= 0 and not v.flags.owndata else v for v, (_, home) in zip(results, self.wanted)]
+        for i, (_, home) in enumerate(self.wanted):
+            if home >= 0:
+                by_slot[home][...] = fresh[i].reshape(-1)
+                fresh[i] = by_slot[home]
+        return [v.reshape(-1) for v in fresh]
+
+    # -- both tiers, compared --------------------------------------------------------------------------------------
+    def run_checked(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+        expected = self.interpret(leaves, scalars)
+        want = [expected[slot].reshape(-1).copy() for slot, _ in self.wanted]
+        results = self.compiled.run(leaves, scalars)
+        for (slot, _), got, right in zip(self.wanted, results, want):
+            difference = memory.compare(got, right)
+            if difference:
+                step = max((s for s in self.steps if s.index <= slot), key=lambda s: s.index)
+                raise RuntimeError(f"check: the compiled result of {op_name(step)} ({step.line or 'line unknown'}) "
+                                   f"differs from the reference: {difference}")
+        return results
+
+
+def op_name(step: Step) -> str:
+    return step.op if isinstance(step.op, str) else step.op.name
+
+
+def needed(steps: list[Step], wanted: list[int]) -> list[Step]:
+    """The steps that the wanted slots depend on (dead results are not computed)."""
+    owner = {}
+    for s in steps:
+        for i in range(len(s.metas)):
+            owner[s.index + i] = s
+    marked: set[int] = set()
+    stack = list(wanted)
+    while stack:
+        s = owner[stack.pop()]
+        if s.index not in marked:
+            marked.add(s.index)
+            stack.extend(i for i in s.slots if i is not None and i >= 0)
+    return [s for s in steps if s.index in marked]
+
+
+def last_uses(steps: list[Step], keep: set[int]) -> list[list[int]]:
+    """For each step, the slots that nothing reads afterwards."""
+    seen, dead = set(keep), [[] for _ in steps]
+    for k in range(len(steps) - 1, -1, -1):
+        s = steps[k]
+        for slot in [*(i for i in s.slots if i is not None and i >= 0), *range(s.index, s.index + len(s.metas))]:
+            if slot not in seen:
+                seen.add(slot)
+                dead[k].append(slot)
+    return dead
+
+
+def evaluate(step: Step, values: dict[int, np.ndarray], scalars: list) -> list[np.ndarray]:
+    """One step on NumPy arrays."""
+    if step.op == "view":
+        return [strided(values[step.slots[0]], *step.attrs)]
+    numbers = iter(step.scalars if step.where is None else [scalars[i] for i in step.where])
+    args = [None if i is None else next(numbers) if i < 0 else values[i] for i in step.slots]
+    out = step.op.reference(*args, *step.attrs)
+    outs = out if isinstance(out, (tuple, list)) else (out,)
+    result = []
+    for value, meta in zip(outs, step.metas):
+        value = np.asarray(value, dtype=meta.dtype.np)
+        if value.shape != meta.shape:
+            raise AssertionError(f"{step.op.name}: the reference gave shape {value.shape}, the rule {tuple(meta.shape)}")
+        result.append(value)
+    return result
+
+
+def strided(base: np.ndarray, shape, strides, offset) -> np.ndarray:
+    """A strided view of a contiguous array (strides and offset in elements)."""
+    base = np.ascontiguousarray(base).reshape(-1)
+    size = base.itemsize
+    if 0 in shape:
+        return np.empty(shape, base.dtype)
+    return np.lib.stride_tricks.as_strided(base[offset:], shape, [s * size for s in strides])

@@ -1,0 +1,354 @@
+"""Capture: every operation steps from one node of a trie to the next; nothing runs until a value is needed.
+
+A node stands for "this operation, after exactly these operations". Its rules for shape and dtype ran once, when the node
+was made. The node at which a flush happens owns the programs compiled for it, so a repeated program is found by walking.
+
+A step's inputs are slots: the number of the earlier result they come from. Python numbers given as operands are kept in
+the node while they don't change; the first time another value comes by, the operand becomes a run-time scalar for good.
+"""
+from __future__ import annotations
+
+import sys
+import threading
+from math import copysign
+from typing import Any
+
+import numpy as np
+
+from ..device import cpu
+from .program import Program, Step
+
+FLUSH_LENGTH = 4096       # operations recorded before a flush happens by itself
+MAX_NODES = 100_000       # trie nodes kept; past that the least recently used programs go
+
+
+class Size(tuple):
+    """A shape: a tuple that prints as PyTorch's."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        return count(self)
+
+    def __getitem__(self, i):
+        got = tuple.__getitem__(self, i)
+        return Size(got) if isinstance(i, slice) else got
+
+    def __add__(self, other):
+        return Size(tuple.__add__(self, tuple(other)))
+
+
+def count(shape) -> int:
+    n = 1
+    for s in shape:
+        n *= s
+    return n
+
+
+def contiguous_strides(shape) -> tuple[int, ...]:
+    strides, step = [], 1
+    for s in reversed(shape):
+        strides.append(step)
+        step *= max(s, 1)
+    return tuple(reversed(strides))
+
+
+class Meta:
+    """What is known of a tensor without its values: shape, strides and offset in elements, dtype, device."""
+
+    __slots__ = ("shape", "strides", "offset", "dtype", "device", "numel", "contiguous", "cache")
+
+    def __init__(self, shape, dtype, strides=None, offset=0, device=cpu):
+        self.shape = Size(shape)
+        self.dtype, self.offset, self.device = dtype, offset, device
+        self.numel = count(shape)
+        natural = contiguous_strides(shape)
+        self.strides = natural if strides is None else tuple(strides)
+        self.contiguous = strides is None or self.numel == 0 or all(
+            s == n for s, n, size in zip(self.strides, natural, shape) if size != 1)
+        self.cache: dict = {}       # view geometries derived from this one
+
+    @property
+    def key(self):
+        return (self.shape, self.strides, self.offset, self.dtype)
+
+    def __repr__(self) -> str:
+        return f"Meta({tuple(self.shape)}, {self.dtype.name})"
+
+
+class Storage:
+    """A buffer, or the promise of one: `tape` is None, or the tape on which `slot` holds the current value."""
+
+    __slots__ = ("buffer", "meta", "tape", "slot", "version", "shared", "error", "__weakref__")
+
+    def __init__(self, meta: Meta, buffer=None, tape=None, slot=-1):
+        self.meta, self.buffer, self.tape, self.slot = meta, buffer, tape, slot
+        self.version = 0
+        self.shared = None          # the NumPy array whose memory this is, once anyone outside can see it
+        self.error = None
+
+    def array(self) -> np.ndarray:
+        """The buffer (one-dimensional), computed first if it is still a promise."""
+        if self.tape is not None:
+            self.tape.flush()
+        if self.error is not None:
+            raise RuntimeError("this tensor was never computed, because the run it belongs to failed: "
+                               f"{self.error}") from self.error
+        return self.buffer
+
+    def seen_outside(self) -> bool:
+        """Whether memory shared with NumPy is still held by somebody else (so that laziness could be noticed)."""
+        owner = self.shared
+        if owner is None:
+            return False
+        held = 2 + (owner is self.buffer or owner is self.buffer.base) + 1
+        if sys.getrefcount(owner) > held:
+            return True
+        self.shared = None
+        return False
+
+
+class Node:
+    """One step of the trie."""
+
+    __slots__ = ("parent", "op", "slots", "attrs", "kinds", "scalars", "runtime", "index", "scalar_index", "metas", "meta",
+                 "next", "programs", "used", "line")
+
+    def __init__(self, parent, op, slots, attrs, kinds, scalars, metas):
+        self.parent, self.op, self.slots, self.attrs = parent, op, slots, attrs
+        self.kinds, self.scalars, self.runtime = kinds, scalars, False
+        self.metas, self.meta = metas, metas[0] if metas else None
+        self.index = 0 if parent is None else parent.index + len(parent.metas)
+        self.scalar_index = 0 if parent is None else parent.scalar_index + len(parent.scalars)
+        self.next: dict[Any, Node] = {}
+        self.programs: dict[Any, Program] = {}
+        self.used = 0
+        self.line = None
+
+    def path(self) -> list[Node]:
+        nodes, node = [], self
+        while node.parent is not None:
+            nodes.append(node)
+            node = node.parent
+        nodes.reverse()
+        return nodes
+
+
+class Counters:
+    """How often things happened in this process: what tests and `jitorch profile` look at."""
+
+    def __init__(self):
+        self.flushes = self.programs_built = self.reference_runs = self.compiled_runs = self.nodes = self.generalised = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+counters = Counters()
+ROOT = Node(None, None, (), (), (), (), ())
+LEAF, VIEW = "leaf", "view"
+_trie_lock = threading.Lock()
+
+
+def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, infer) -> Node:
+    """The child of `node` for this step; made on first sight, when `infer()` gives the output metas."""
+    kinds = tuple(map(type, scalars))
+    key = (op, slots, attrs, kinds)
+    child = node.next.get(key)
+    if child is None:
+        metas = infer()
+        with _trie_lock:
+            child = node.next.get(key)
+            if child is None:
+                child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, metas)
+                counters.nodes += 1
+    elif scalars and not child.runtime and not same_numbers(child.scalars, scalars):
+        generalise(child)
+    return child
+
+
+def same_numbers(a: tuple, b: tuple) -> bool:
+    if a != b:
+        return False
+    return all(x != 0 or copysign(1, x) == copysign(1, y) for x, y in zip(a, b))
+
+
+def generalise(node: Node) -> None:
+    """Make the numbers of a step run-time scalars, and forget the programs that had them baked in."""
+    with _trie_lock:
+        node.runtime = True
+        counters.generalised += 1
+        stack = [node]
+        while stack:
+            n = stack.pop()
+            n.programs = {}
+            stack.extend(n.next.values())
+
+
+def prune(keep: Tape) -> None:
+    """Keep the more recently used half of the program-owning nodes, and what leads to them."""
+    global ROOT
+    with _trie_lock:
+        owners, stack = [], [ROOT]
+        while stack:
+            n = stack.pop()
+            if n.programs:
+                owners.append(n)
+            stack.extend(n.next.values())
+        owners.sort(key=lambda n: -n.used)
+        wanted = set()
+        for n in owners[:len(owners) // 2]:
+            while n is not None and n not in wanted and len(wanted) < MAX_NODES // 2:
+                wanted.add(n)
+                n = n.parent
+        stack, total = [ROOT], 0
+        while stack:
+            n = stack.pop()
+            n.next = {k: c for k, c in n.next.items() if c in wanted}
+            total += len(n.next)
+            stack.extend(n.next.values())
+        counters.nodes = total
+
+
+class Tape:
+    """What one thread has recorded since its last flush."""
+
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "eager")
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.flushing = False
+        self.reset()
+
+    def reset(self) -> None:
+        self.node = ROOT
+        self.owners: list[Storage | None] = []          # by slot: the storage whose current value it is
+        self.leaves: list[Storage] = []
+        self.leaf_slots: dict[Storage, int] = {}
+        self.scalars: list = []
+        self.views: dict[tuple, int] = {}
+        self.eager = False                              # memory shared with NumPy was read: run at once
+
+    # -- slots -----------------------------------------------------------------------------------------------------
+    def slot_of(self, storage: Storage, meta: Meta) -> int:
+        """The slot of a tensor's value, entering it as a leaf or as a view of its storage where need be."""
+        if storage.tape is self:
+            slot = storage.slot
+        else:
+            if storage.tape is not None:
+                storage.tape.flush()
+            if storage.error is not None:
+                storage.array()
+            found = self.leaf_slots.get(storage)
+            slot = self.enter(storage) if found is None else found
+        if meta is storage.meta:
+            return slot
+        base = storage.meta
+        key = (slot, meta.shape, meta.strides, meta.offset)
+        view = self.views.get(key)
+        if view is None:
+            node = lookup(self.node, VIEW, (slot,), (meta.shape, meta.strides, meta.offset), (),
+                          lambda: (Meta(meta.shape, base.dtype),))
+            self.node = node
+            self.owners.append(None)
+            view = self.views[key] = node.index
+        return view
+
+    def enter(self, storage: Storage) -> int:
+        meta = storage.meta
+        node = lookup(self.node, LEAF, (), (meta.shape, meta.dtype), (), lambda: (Meta(meta.shape, meta.dtype),))
+        self.node = node
+        self.owners.append(None)
+        self.leaves.append(storage)
+        slot = self.leaf_slots[storage] = node.index
+        if storage.shared is not None and storage.seen_outside():
+            self.eager = True
+        return slot
+
+    def advance(self, node: Node, scalars: tuple) -> None:
+        self.node = node
+        if scalars:
+            self.scalars.extend(scalars)
+
+    # -- flushing --------------------------------------------------------------------------------------------------
+    def flush(self) -> None:
+        """Compute every recorded value that something can still reach."""
+        with self.lock:
+            if self.node is ROOT or self.flushing:
+                return
+            self.flushing = True
+            live: list[Storage] = []
+            try:
+                live = self.live_storages()
+                if live:
+                    self.run(live)
+            except BaseException as error:
+                for s in live:
+                    lose(s, error)
+                raise
+            finally:
+                self.flushing = False
+                self.reset()
+                if counters.nodes > MAX_NODES:
+                    prune(self)
+
+    def live_storages(self) -> list[Storage]:
+        leaf_slots, refs = self.leaf_slots, sys.getrefcount
+        return [s for s in self.owners if s is not None and (refs(s) > UNREACHABLE or s in leaf_slots)]
+
+    def run(self, live: list[Storage]) -> None:
+        counters.flushes += 1
+        node, homes = self.node, self.leaf_slots
+        key = tuple((s.slot, homes.get(s, -1)) for s in live)
+        program = node.programs.get(key)
+        if program is None:
+            counters.programs_built += 1
+            program = node.programs[key] = Program(steps_of(node), key)
+        node.used = counters.flushes
+        results = program.run([s.buffer for s in self.leaves], self.scalars)
+        for s, buffer in zip(live, results):
+            s.buffer, s.tape, s.slot = buffer, None, -1
+
+
+def steps_of(node: Node) -> list[Step]:
+    """The recorded operations that lead to `node`, as plain data for the engine."""
+    steps = []
+    for n in node.path():
+        where = range(n.scalar_index, n.scalar_index + len(n.scalars)) if n.runtime else None
+        steps.append(Step(n.op, n.slots, n.attrs, n.scalars, where, n.metas, n.index, n.line))
+    return steps
+
+
+def lose(s: Storage, error: BaseException) -> None:
+    """A run failed: what it would have computed is lost; what it would have overwritten keeps its old value."""
+    s.tape, s.slot = None, -1
+    if s.buffer is None:
+        s.error = error
+
+
+class _Local(threading.local):
+    def __init__(self):
+        self.tape = Tape()
+
+
+local = _Local()
+
+
+def _calibrate() -> int:
+    """The reference count that `live_storages` sees for a storage that only the tape holds."""
+    owners, seen, refs = [Storage(Meta((), None))], [], sys.getrefcount
+    # the same expression as in live_storages, so that the interpreter's own references are counted alike
+    [s for s in owners if s is not None and (seen.append(refs(s)) or s in seen)]
+    return seen[0]
+
+
+UNREACHABLE = _calibrate()
+
+
+def flush() -> None:
+    """Run everything this thread has recorded."""
+    local.tape.flush()

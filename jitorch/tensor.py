@@ -1,0 +1,545 @@
+"""Tensor: a strided view of a storage, its place in the backward graph, and the ways in and out."""
+from __future__ import annotations
+
+import numpy as np
+
+from . import dtypes
+from .autograd.node import GradNode, RemovableHandle, edge_of, state
+from .device import check as check_device
+from .graph.record import Meta, Size, Storage, local
+from .ops import dispatch
+from .ops.dispatch import METHODS, OPS, VIEWS, Op, apply
+
+
+class Tensor:
+    """A multi-dimensional array of one dtype, with PyTorch's semantics. Make one with `jitorch.tensor`, `zeros`, `randn`, ...
+
+    >>> import jitorch as torch
+    >>> x = torch.tensor([1., 2., 3.], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4., 6.])
+    """
+
+    _rg = False                 # requires_grad
+    _grad_fn: GradNode | None = None
+    _output_nr = 0
+    _base: Tensor | None = None     # the tensor this is a view of
+    _seen = 0                   # a view: how often its base had been written to when _grad_fn was made
+    _writes = 0                 # a base: in-place writes that changed its history
+    _untracked = False          # made by .data: its writes don't count as new versions
+    _hooks: list | None = None
+    _post_hooks: list | None = None
+    _retains = False
+    grad: Tensor | None = None
+    name: str | None = None
+    __array_priority__ = 1000
+
+    _storage: Storage
+    _meta: Meta
+
+    def __new__(cls, *args, **kwargs):
+        return object.__new__(cls)
+
+    def __init__(self, data=None):
+        made = empty_vector() if data is None else tensor(data, dtype=dtypes.get_default_dtype())
+        self._storage, self._meta = made._storage, made._meta
+
+    # -- what is known without running ----------------------------------------------------------------------------
+    @property
+    def shape(self) -> Size:
+        return self._meta.shape
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return self._meta.dtype
+
+    @property
+    def device(self):
+        return self._meta.device
+
+    @property
+    def ndim(self) -> int:
+        return len(self._meta.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self._meta.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._meta.numel * self._meta.dtype.itemsize
+
+    @property
+    def requires_grad(self) -> bool:
+        if self._base is not None:
+            self._refresh()
+        return self._rg
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.grad_fn is None
+
+    @property
+    def grad_fn(self) -> GradNode | None:
+        if self._base is not None:
+            self._refresh()
+        return self._grad_fn
+
+    @property
+    def _version(self) -> int:
+        return self._storage.version
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Start (or stop) recording operations on this tensor. RuntimeError for an integer tensor, or to stop on a non-leaf."""
+        if requires_grad and not self.dtype.is_floating_point:
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+        if not requires_grad and self.grad_fn is not None:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
+                               "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
+        self._rg = bool(requires_grad)
+        return self
+
+    # -- sharing ---------------------------------------------------------------------------------------------------
+    def _alias(self) -> Tensor:
+        t = Tensor.__new__(Tensor)
+        t._storage, t._meta = self._storage, self._meta
+        return t
+
+    def _alias_of(self, storage: Storage) -> Tensor:
+        t = self._alias()
+        t._storage = storage
+        t._grad_fn, t._output_nr, t._rg = self._grad_fn, self._output_nr, self._rg
+        return t
+
+    def detach(self) -> Tensor:
+        """The same values, in the same memory, without history."""
+        return self._alias()
+
+    def detach_(self) -> Tensor:
+        self._grad_fn, self._rg, self._output_nr, self._base = None, False, 0, None
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history; writes to it are not noticed by autograd (prefer `detach()`)."""
+        t = self._alias()
+        t._untracked = True
+        return t
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        if other.dtype is not self.dtype and self._grad_fn is not None:
+            raise RuntimeError("Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor type.")
+        self._storage, self._meta = other._storage, other._meta
+
+    def _refresh(self) -> bool:
+        """A view whose base was written to since: its history is now a view of the base's. Returns requires_grad."""
+        root = self._base
+        if root._writes != self._seen:
+            self._seen = root._writes
+            m = self._meta
+            if root._rg:
+                self._grad_fn = GradNode(VIEWS["as_strided"], (root,), (m.shape, m.strides, m.offset), (root._meta,), (m,))
+                self._output_nr, self._rg = 0, True
+        return self._rg
+
+    # -- values out ------------------------------------------------------------------------------------------------
+    def _array(self) -> np.ndarray:
+        """A NumPy view of the memory; runs what is recorded."""
+        m = self._meta
+        buffer = self._storage.array()
+        if m is self._storage.meta:
+            return buffer.reshape(m.shape)
+        size = m.dtype.itemsize
+        if m.numel == 0:
+            return np.empty(m.shape, m.dtype.np)
+        return np.ndarray(m.shape, m.dtype.np, buffer, m.offset * size, [s * size for s in m.strides])
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The values as a NumPy array that shares this tensor's memory. RuntimeError if it requires grad, unless force."""
+        if self.requires_grad:
+            if not force:
+                raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        array = self._array()
+        if self._storage.shared is None:
+            owner = self._storage.buffer
+            while isinstance(owner.base, np.ndarray):
+                owner = owner.base
+            self._storage.shared = owner
+        return array.view()
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __dlpack__(self, **kwargs):
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def item(self):
+        """The value of a one-element tensor as a Python number. RuntimeError for more elements."""
+        if self._meta.numel != 1:
+            raise RuntimeError(f"a Tensor with {self._meta.numel} elements cannot be converted to Scalar")
+        return self._array().item()
+
+    def tolist(self):
+        return self._array().tolist()
+
+    def __bool__(self) -> bool:
+        if self._meta.numel != 1:
+            if self._meta.numel == 0:
+                raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self._array().item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_floating_point or self._meta.numel != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self):
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __contains__(self, element) -> bool:
+        return bool((self == element).any())
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __format__(self, spec: str) -> str:
+        if not self.shape and spec:
+            return format(self.item(), spec)
+        return object.__format__(self, spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        from .printing import tensor_repr
+        return tensor_repr(self)
+
+    def data_ptr(self) -> int:
+        self._storage.array()
+        return self._storage.buffer.ctypes.data + self._meta.offset * self.itemsize
+
+    def __deepcopy__(self, memo):
+        if id(self) in memo:
+            return memo[id(self)]
+        if self.grad_fn is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.")
+        new = from_array(self._array().copy())
+        new.__class__ = self.__class__
+        new._rg = self._rg
+        for k, v in vars(self).items():
+            if not k.startswith("_") and k != "grad":
+                setattr(new, k, v)
+        memo[id(self)] = new
+        if self.grad is not None:
+            new.grad = self.grad.detach().clone()
+        return new
+
+    def __copy__(self):
+        new = self._alias()
+        new.__class__ = self.__class__
+        new.__dict__.update(vars(self))
+        return new
+
+    def __reduce_ex__(self, protocol):
+        if self.grad_fn is not None:
+            raise RuntimeError("Only tensors that are leaves can be pickled: use detach() first")
+        return (rebuild, (self.__class__, self._array().copy(), self._rg))
+
+    # -- autograd --------------------------------------------------------------------------------------------------
+    def backward(self, gradient=None, retain_graph=None, create_graph: bool = False, inputs=None) -> None:
+        """Accumulate the gradients of this tensor into the leaves' `.grad`. RuntimeError unless it is a scalar or `gradient` is given."""
+        from .autograd import backward
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` of this non-leaf tensor in the next backward."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        fn = self.grad_fn
+        if fn is not None:
+            import weakref
+            self._retains = True
+            if fn.retained is None:
+                fn.retained = {}
+            fn.retained[self._output_nr] = weakref.ref(self)
+
+    @property
+    def retains_grad(self) -> bool:
+        return self._retains
+
+    def register_hook(self, hook) -> RemovableHandle:
+        """Call `hook(grad)` when this tensor's gradient is computed; what it returns (if anything) takes its place."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        fn = self.grad_fn
+        if fn is None:
+            if self._hooks is None:
+                self._hooks = []
+            self._hooks.append(hook)
+            return RemovableHandle(self._hooks, hook)
+        if fn.hooks is None:
+            fn.hooks = []
+        entry = (self._output_nr, hook)
+        fn.hooks.append(entry)
+        return RemovableHandle(fn.hooks, entry)
+
+    def register_post_accumulate_grad_hook(self, hook) -> RemovableHandle:
+        """Call `hook(self)` after `.grad` has been accumulated. RuntimeError for a non-leaf."""
+        if self.grad_fn is not None:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._post_hooks is None:
+            self._post_hooks = []
+        self._post_hooks.append(hook)
+        return RemovableHandle(self._post_hooks, hook)
+
+    def __getattr__(self, name: str):
+        # Found only for names that have no attribute: say what is missing in PyTorch's words.
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+
+dispatch.Tensor = Tensor
+
+
+# -- views ---------------------------------------------------------------------------------------------------------
+def make_view(base: Tensor, meta: Meta, op: Op, attrs: tuple) -> Tensor:
+    """A tensor over the same storage; `op` is the view's entry, whose rule gives the gradient."""
+    v = Tensor.__new__(Tensor)
+    v._storage, v._meta = base._storage, meta
+    root = base if base._base is None else base._base
+    v._base, v._seen, v._untracked = root, root._writes, base._untracked
+    if state.enabled and base.requires_grad:
+        v._grad_fn = GradNode(op, (base,), attrs, (base._meta,), (meta,))
+        v._rg = True
+    return v
+
+
+# -- in-place writes -----------------------------------------------------------------------------------------------
+def check_writable(t: Tensor) -> None:
+    """Raise PyTorch's errors for an in-place operation on a leaf that requires grad, or on overlapping memory."""
+    if state.enabled and t._rg:
+        if t.grad_fn is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        root = t._base
+        if root is not None and root._rg and root.grad_fn is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    if not t._meta.contiguous and any(st == 0 and n > 1 for st, n in zip(t._meta.strides, t._meta.shape)):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+                           "Please clone() the tensor before performing the operation.")
+
+
+def assign(t: Tensor, r: Tensor) -> Tensor:
+    """Make `r`, a fresh result, the new value of the memory that `t` views, and of `t`'s history. Returns t."""
+    check_writable(t)
+    m = t._meta
+    if r._meta.shape != m.shape:
+        raise RuntimeError(f"output with shape {list(m.shape)} doesn't match the broadcast shape {list(r.shape)}")
+    if r._meta.dtype is not m.dtype:
+        if r._meta.dtype.category > m.dtype.category:
+            raise RuntimeError(f"result type {r.dtype.label} can't be cast to the desired output type {m.dtype.label}")
+        r = r.to(m.dtype)
+    s, tape = t._storage, local.tape
+    tape.slot_of(s, s.meta)
+    whole = m.offset == 0 and m.contiguous and m.numel == s.meta.numel
+    if whole:
+        if r._storage.tape is not tape or r._meta is not r._storage.meta or r._storage is s:
+            r = clone_of(r)
+        value, geometry = r._storage, r._meta if m.shape == s.meta.shape else Meta(s.meta.shape, m.dtype)
+        slot = tape.slot_of(value, geometry)
+    else:
+        grad_was, state.enabled = state.enabled, False
+        try:
+            base = Tensor.__new__(Tensor)
+            base._storage, base._meta = s, s.meta
+            value = apply(OPS["as_strided_scatter"], (base, r), (m.shape, m.strides, m.offset))._storage
+        finally:
+            state.enabled = grad_was
+        slot = tape.slot_of(value, value.meta)
+    if s.tape is tape:
+        tape.owners[s.slot] = None
+    if s.tape is None and s not in tape.leaf_slots:      # a flush by length came in between
+        tape.slot_of(s, s.meta)
+    s.tape, s.slot = tape, slot
+    tape.owners[slot] = s
+    if not t._untracked:
+        s.version += 1
+    grad = r._grad_fn
+    if grad is not None and grad.outputs is not None and r._output_nr in grad.outputs:
+        alias = grad.outputs[r._output_nr][0]
+        alias._storage, alias._meta = s, m
+        grad.outputs[r._output_nr] = (alias, s.version)
+    if state.enabled:
+        rebase(t, r)
+    if tape.eager or (s.shared is not None and s.seen_outside()):
+        tape.flush()
+    return t
+
+
+def rebase(t: Tensor, r: Tensor) -> None:
+    """The history of a written-to tensor: r's own, or, for a view, its base's with r written into a part of it."""
+    root = t._base
+    if root is None:
+        t._grad_fn, t._output_nr, t._rg = r._grad_fn, r._output_nr, r._rg
+        t._writes += 1
+    elif r._rg or root._rg:
+        m = t._meta
+        root._grad_fn = GradNode(VIEWS["copy_slices"], (root, r), (m.shape, m.strides, m.offset), (root._meta, r._meta), (root._meta,))
+        root._output_nr, root._rg = 0, True
+        root._writes += 1
+        t._refresh()
+
+
+def clone_of(t: Tensor) -> Tensor:
+    return apply(OPS["clone"], (t,), ())
+
+
+# -- values in -----------------------------------------------------------------------------------------------------
+def from_array(array: np.ndarray) -> Tensor:
+    """A tensor that owns `array` (C-contiguous, of a supported dtype)."""
+    meta = Meta(array.shape, dtypes.from_numpy(array.dtype))
+    t = Tensor.__new__(Tensor)
+    t._storage, t._meta = Storage(meta, array.reshape(-1)), meta
+    return t
+
+
+def rebuild(cls, array, requires_grad):
+    t = from_array(array)
+    t.__class__, t._rg = cls, requires_grad
+    return t
+
+
+def empty_vector() -> Tensor:
+    return from_array(np.empty(0, dtypes.get_default_dtype().np))
+
+
+def tensor(data, *, dtype=None, device=None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """A new tensor with a copy of `data` (a number, nested sequences, a NumPy array, a tensor).
+
+    dtype: taken from the data unless given (Python floats: the default dtype). Raises ValueError for ragged
+    sequences, TypeError for what is no number.
+
+    >>> import jitorch as torch
+    >>> torch.tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    check_device(device)
+    array = as_array(data, dtype)
+    t = from_array(array)
+    if requires_grad:
+        t.requires_grad_(True)
+    return t
+
+
+def as_array(data, dtype) -> np.ndarray:
+    if isinstance(data, Tensor):
+        array = data._array()
+        return np.array(array, dtype=None if dtype is None else dtype.np, order="C")
+    if isinstance(data, (np.ndarray, np.generic)):
+        if dtype is None:
+            dtype = dtypes.from_numpy(data.dtype)
+        return np.array(data, dtype=dtype.np, order="C")
+    if isinstance(data, (str, bytes)) or data is None:
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    plain = without_tensors(data)
+    try:
+        array = np.array(plain)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"can't make a tensor of this nested sequence: {error}") from None
+    if array.dtype.kind not in "bif" and array.size:
+        if array.dtype.kind in "uO" and dtype is None:
+            raise RuntimeError("Overflow when unpacking long: a Python int doesn't fit into int64")
+        if array.dtype.kind not in "u":
+            raise TypeError(f"new(): invalid data type: {array.dtype}")
+    if dtype is None:
+        if array.size == 0 or (array.dtype.kind == "f" and not holds_numpy(data)):
+            dtype = dtypes.get_default_dtype()
+        else:
+            dtype = dtypes.from_numpy(array.dtype)
+    if dtype.category == dtypes.INT and array.dtype.kind == "i" and array.size:
+        info = np.iinfo(dtype.np)
+        if array.max() > info.max or array.min() < info.min:
+            raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
+    return np.ascontiguousarray(array.astype(dtype.np))
+
+
+def without_tensors(data):
+    if isinstance(data, Tensor):
+        return data.tolist()
+    if isinstance(data, (list, tuple)):
+        return [without_tensors(x) for x in data] if any(isinstance(x, (list, tuple, Tensor)) for x in data) else data
+    if isinstance(data, (range, set)) or hasattr(data, "__len__") and not isinstance(data, dict):
+        return list(data)
+    return data
+
+
+def holds_numpy(data) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (np.ndarray, np.generic))
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor that shares the memory of a NumPy array. TypeError for an unsupported dtype, ValueError for negative strides.
+
+    Operations that read memory which somebody else still holds run at once, so that later writes to the array behave as in PyTorch.
+
+    >>> import jitorch as torch, numpy
+    >>> a = numpy.zeros(2); t = torch.from_numpy(a); a[0] = 5.0
+    >>> t
+    tensor([5., 0.], dtype=torch.float64)
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    if any(s < 0 for s in array.strides):
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+                         "supported. (You can probably work around this by making a copy of your array with array.copy().)")
+    dt = dtypes.from_numpy(array.dtype)
+    if not array.flags.writeable:
+        array = array.copy()
+    if any(s % array.itemsize for s in array.strides) or not array.flags.aligned or array.dtype.byteorder == ">":
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    strides = tuple(s // array.itemsize for s in array.strides)
+    extent = 0 if array.size == 0 else 1 + sum((n - 1) * s for n, s in zip(array.shape, strides))
+    flat = np.lib.stride_tricks.as_strided(array, (extent,), (array.itemsize,)) if not array.flags.c_contiguous else array.reshape(-1)
+    if isinstance(flat.base, np.ndarray) and not isinstance(flat, np.memmap):
+        flat = np.asarray(flat)
+    whole = Meta(array.shape, dt) if array.flags.c_contiguous else Meta((extent,), dt)
+    t = Tensor.__new__(Tensor)
+    t._storage = Storage(whole, flat)
+    t._storage.shared = owner
+    t._meta = whole if array.flags.c_contiguous else Meta(array.shape, dt, strides)
+    return t
+
+
+def attach_methods() -> None:
+    """Make the published functions methods of Tensor (called once, when every op family is imported)."""
+    for name, fn in METHODS.items():
+        if name not in Tensor.__dict__:
+            setattr(Tensor, name, fn)
+
