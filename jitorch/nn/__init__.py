@@ -1,0 +1,4 @@
+"""Modules, and the functions they are made of."""
+from . import functional
+
+__all__ = ["functional"]
