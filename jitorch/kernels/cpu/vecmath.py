@@ -237,7 +237,10 @@ class Format:
     bias: int
     magic: float  # 1.5 * 2**mantissa: adding it rounds to an integer, which then lies in the low bits
     smallest_normal: float
-    ln2: tuple[float, float]  # high and low part
+    ln2: tuple[float, float]  # log(2), high and low part; so are the next three
+    log2_e: tuple[float, float]
+    log10_e: tuple[float, float]
+    log10_2: tuple[float, float]
     sqrt_half: int  # the bits of sqrt(0.5)
     exp_range: tuple[float, float]  # beyond, exp is 0 or inf
     exp: Sequence[float]  # (e**r - 1 - r) / r**2            for |r| < ln(2) / 2
@@ -253,6 +256,9 @@ F32_FORMAT = Format(
     magic=1.5 * 2.0**23,
     smallest_normal=2.0**-126,
     ln2=(0.6931471824645996, -1.9046542121259336e-09),
+    log2_e=(1.4426950216293335, 1.925963033500011e-08),
+    log10_e=(0.4342944920063019, -1.0103049952192578e-08),
+    log10_2=(0.3010300099849701, -1.432098883924482e-08),
     sqrt_half=0x3F3504F3,
     exp_range=(-104.0, 89.0),
     exp=(0.49999994, 0.166665196, 0.0416683927, 0.00836877991, 0.00138144568),
@@ -270,6 +276,9 @@ F64_FORMAT = Format(
     magic=1.5 * 2.0**52,
     smallest_normal=2.0**-1022,
     ln2=(0.6931471805599453, 2.3190468138462996e-17),
+    log2_e=(1.4426950408889634, 2.0355273740931033e-17),
+    log10_e=(0.4342944819032518, 1.098319650216765e-17),
+    log10_2=(0.3010299956639812, -2.8037281277851704e-18),
     sqrt_half=0x3FE6A09E667F3BCD,
     exp_range=(-746.0, 710.0),
     exp=(
@@ -302,13 +311,10 @@ ROUNDED = replace(
     ),
     log_ratio=False,
 )
-LOG2E, LOG2E_LOW = 1.4426950216293335, 1.925963033500011e-08  # float32 parts of log2(e)
-LOG10E, LOG10E_LOW = 0.4342944920063019, -1.0103049952192578e-08
-LOG10_2, LOG10_2_LOW = 0.3010300099849701, -1.432098883924482e-08
 HALF_PI_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
 HALF_PI_F64 = (1.5707963267948966, 6.123233995736766e-17)
 # 2/pi in 32-bit digits, the first of which starts at the bit of weight 2**23
-TWO_OVER_PI = [int(w, 16) for w in "000000a2 f9836e4e 441529fc 2757d1f5 34ddc0db 6295993c 439041fe".split()]
+TWO_OVER_PI = (0x000000A2, 0xF9836E4E, 0x441529FC, 0x2757D1F5, 0x34DDC0DB, 0x6295993C, 0x439041FE)
 
 EXP2 = (0.693147182, 0.240226507, 0.0555032752, 0.00961800385, 0.00134004035, 0.000154764246)  # (2**r - 1) / r
 EXP2_ROUNDED = (
@@ -428,14 +434,14 @@ def log_(fmt: Format, x: Value) -> Value:
 def log2_(fmt: Format, x: Value) -> Value:
     f, e = log_parts(x, fmt)
     y = f + log1p_parts(f, fmt)
-    return log_limits(x, fused(y, LOG2E, fused(y, LOG2E_LOW, e)))
+    return log_limits(x, fused(y, fmt.log2_e[0], fused(y, fmt.log2_e[1], e)))
 
 
 def log10_(fmt: Format, x: Value) -> Value:
     f, e = log_parts(x, fmt)
     y = f + log1p_parts(f, fmt)
-    small = fused(y, LOG10E_LOW, e * LOG10_2_LOW)
-    return log_limits(x, fused(e, LOG10_2, fused(y, LOG10E, small)))
+    small = fused(y, fmt.log10_e[1], e * fmt.log10_2[1])
+    return log_limits(x, fused(e, fmt.log10_2[0], fused(y, fmt.log10_e[0], small)))
 
 
 def log1p_(fmt: Format, x: Value) -> Value:
@@ -454,7 +460,11 @@ def log1p_(fmt: Format, x: Value) -> Value:
 
 def sigmoid_(fmt: Format, x: Value) -> Value:
     e = exp_(fmt, -magnitude(x))
-    return choose(x < 0.0, e, 1.0) / (e + 1.0)
+    negative = x < 0.0
+    divisor = e + 1.0
+    quotient = choose(negative, e, 1.0) / divisor
+    lost = e - (divisor - 1.0)  # what rounding took from the divisor; without it the error reaches 2.25 units
+    return fused(quotient * lost, -choose(negative, 1.0 - quotient, quotient), quotient)
 
 
 def tanh_(fmt: Format, x: Value) -> Value:
@@ -464,7 +474,7 @@ def tanh_(fmt: Format, x: Value) -> Value:
     p, n = exp_parts(clip(a, 0.0, 22.0) * 2.0, fmt)
     e = power_of_two(n, fmt)
     large = 1.0 - 2.0 / (fused(p, e, e) + 1.0)
-    return choose(a < 0.56, small, with_sign(large, x))
+    return with_sign(choose(a < 0.56, small, large), x)
 
 
 def sinh_(fmt: Format, x: Value) -> Value:
@@ -613,7 +623,7 @@ def erf_f32(fmt: Format, x: Value) -> Value:
     p, n = exp_parts(-c * polynomial(c, ERF_LARGE), fmt)
     e = power_of_two(n, fmt)
     large = 1.0 - fused(p, e, e)
-    return choose(a < 1.0, small, with_sign(large, x))
+    return with_sign(choose(a < 1.0, small, large), x)
 
 
 def erfc_(fmt: Format, x: Value) -> Value:
@@ -655,8 +665,9 @@ def fmod_f32(fmt: Format, x: Value, y: Value) -> Value:
         q = llvm("rint", r * (inverse * 2.0**-shift))
         r = fused(-q, d * 2.0**shift, r)
     r = choose(r < 0.0, r + d, r)
-    r = choose(d < INF, r, magnitude(x).to_double() * choose(magnitude(x) < INF, 1.0, x.const(NAN)).to_double())
-    return with_sign(choose(is_nan(y), y, r.to_float()), x)
+    # a finite x modulo infinity is x; r is NaN for every other special case, as it should be
+    untouched = magnitude(y).equals(INF) & (magnitude(x) < INF)
+    return choose(untouched, x, with_sign(r.to_float(), x))
 
 
 def fmod_f64(fmt: Format, x: Value, y: Value) -> Value:
@@ -728,11 +739,11 @@ def libm(name: str) -> Callable[..., Value]:
 FORMULAS: dict[str, tuple[int, Callable[..., Value], Callable[..., Value]]] = {
     "exp": (1, exp_, exp_),
     "exp2": (1, exp2_, libm("exp2")),
-    "expm1": (1, in_double(expm1_), libm("expm1")),
+    "expm1": (1, expm1_, expm1_),
     "log": (1, log_, log_),
-    "log2": (1, log2_, libm("log2")),
-    "log10": (1, log10_, libm("log10")),
-    "log1p": (1, log1p_, libm("log1p")),
+    "log2": (1, log2_, log2_),
+    "log10": (1, log10_, log10_),
+    "log1p": (1, log1p_, log1p_),
     "sigmoid": (1, sigmoid_, sigmoid_),
     "tanh": (1, tanh_, tanh_),
     "sin": (1, sin_f32, libm("sin")),
@@ -855,12 +866,12 @@ def float_intrinsic(name: str, arity: int, doc: str, formula: Callable) -> Any:
 
 
 def integer_intrinsic(name: str, formula: Callable) -> Any:
-    """The formula for the integer type that both arguments convert to."""
+    """The formula for two integers of one type."""
 
     def signature_of(x: types.Type, y: types.Type) -> Any:
-        if not (isinstance(x, types.Integer) and isinstance(y, types.Integer)):
-            raise TypingError(f"{name}: two integers expected, got {x} and {y}")
-        kind = max(x, y, key=lambda a: a.bitwidth)
+        kind: Any = types.unliteral(x)
+        if not isinstance(kind, types.Integer) or kind != types.unliteral(y):
+            raise TypingError(f"{name}: two integers of one type expected, got {x} and {y}")
         return kind(kind, kind)
 
     return make_intrinsic(
@@ -877,7 +888,7 @@ def select_signature(condition: types.Type, x: types.Type, y: types.Type) -> Any
     return kind and kind(types.boolean, kind, kind)
 
 
-BIT_TYPES = {
+BIT_TYPES: dict[Any, Any] = {
     types.float32: types.int32,
     types.float64: types.int64,
     types.int32: types.float32,
