@@ -1,9 +1,11 @@
 """The elementary functions of generated kernels: accuracy over the whole range, special values, vectorisation."""
 
 import ctypes
+import platform
 import re
 from functools import cache
 
+import llvmlite.binding
 import mpmath
 import numpy as np
 import pytest
@@ -98,6 +100,8 @@ REFERENCE = {
     "atanh": np.arctanh,
     "erf": scipy.special.erf,
     "erfc": scipy.special.erfc,
+    "lgamma": lambda x: np.where(x == -INF, INF, scipy.special.gammaln(x)),  # C99; SciPy has -inf there
+    "digamma": scipy.special.digamma,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "sqrt": np.sqrt,
     "abs": np.abs,
@@ -190,6 +194,8 @@ SPECIAL_VALUES = [
     ("cos", [INF, -INF, NAN, 0.0], [NAN, NAN, NAN, 1]),
     ("tan", [INF, NAN, 0.0, -0.0], [NAN, NAN, 0.0, -0.0]),
     ("erf", [INF, -INF, NAN, 0.0, -0.0], [1, -1, NAN, 0.0, -0.0]),
+    ("lgamma", [0.0, -0.0, 1, 2, -1, INF, -INF, NAN], [INF, INF, 0.0, 0.0, INF, INF, INF, NAN]),
+    ("digamma", [0.0, -0.0, -1, INF, NAN], [-INF, INF, NAN, INF, NAN]),
     ("rsqrt", [0.0, -0.0, INF, -1, 4], [INF, -INF, 0.0, NAN, 0.5]),
 ]
 
@@ -201,6 +207,27 @@ def test_special_values(table, dtype, name, arguments, expected):
     expected = np.array(expected, dtype)
     np.testing.assert_array_equal(got, expected)
     assert (np.signbit(got) == np.signbit(expected))[~np.isnan(got)].all()
+
+
+@pytest.mark.parametrize("name", ["lgamma", "digamma"])
+def test_gamma_functions_near_their_zeros(name):
+    zeros = {
+        "lgamma": [1, 2, -2.4570247, -2.7476826, -3.1435809, -3.9552943, -4.0393615],
+        "digamma": [1.4616321, -0.504083, -1.5734985, -2.6107209],
+    }
+    steps = np.arange(-20, 21)
+    x = np.concatenate([np.float32(z) + steps * np.spacing(np.float32(z)) for z in zeros[name]]).astype(np.float32)
+    x = x[(x != 1) & (x != 2)]
+    function = {"lgamma": lambda v: mpmath.loggamma(v).real, "digamma": mpmath.digamma}[name]
+    with mpmath.workdps(40):
+        exact = np.array([float(function(mpmath.mpf(float(v)))) for v in x])
+    assert ulp_error(apply(vecmath.F32[name], x), exact).max() <= ALLOWED_ULP
+
+
+def test_digamma_in_float64():
+    x = np.concatenate([np.linspace(0.01, 30, 400), [1e-300, 1e5, 1e300]])
+    exact = np.array([float(mpmath.digamma(float(v))) for v in x])
+    np.testing.assert_allclose(apply(vecmath.F64["digamma"], x), exact, rtol=4e-16, atol=2e-15)
 
 
 def pairs(dtype):
@@ -299,6 +326,11 @@ def library_calls(llvm):
     return {name for name in called if not name.startswith(("llvm.", "_ZN"))}
 
 
+def host_has_fused_multiply_add():
+    return platform.machine() not in ("x86_64", "AMD64") or llvmlite.binding.get_host_cpu_features().get("fma", False)
+
+
+@pytest.mark.skipif(not host_has_fused_multiply_add(), reason="each fused multiply-add is a call on this machine")
 @pytest.mark.parametrize("name", vecmath.F32)
 def test_float32_vectorises_without_libm(name):
     llvm = kernel_of(vecmath.F32[name], vecmath.FORMULAS[name][0])
