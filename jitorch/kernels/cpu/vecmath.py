@@ -5,14 +5,15 @@ is straight-line arithmetic: a call to libm or an `if` keeps LLVM from using vec
 therefore written as selects and fused multiply-adds, with no branch, no call and no table in memory.
 
 Each function is a Numba `@intrinsic` that writes its LLVM instructions straight into the caller. That has two reasons:
-Numba does not have to infer types for the body (a helper under `@njit` costs 50 to 100 ms in every process that uses
-it), and inlining does not depend on LLVM's size limits. The formulas read as ordinary arithmetic because `Value` gives
-an LLVM value Python's operators.
+Numba has no body to infer types for and no second function to compile (a helper under `@njit` brings both, and the
+error handling of a Python call), and inlining does not depend on LLVM's size limits. The formulas read as ordinary
+arithmetic because `Value` gives an LLVM value Python's operators.
 
 `F32` and `F64` map the names of torch's functions to the intrinsics; `exp_f32`, `exp_f64` and so on are also attributes
-of this module. In float32, results lie within 2 units in the last place of the exact value over the whole range, results
-below the smallest normal number included. Many float32 functions compute in float64 inside: that still vectorises.
-In float64, exp, log, sigmoid, tanh and a few more vectorise, the rest call libm.
+of this module. `INT` holds integer division. In float32, results lie within 2 units in the last place of the exact value
+over the whole range, results below the smallest normal number included; fmod is exact. Many float32 functions compute
+in float64 inside: that still vectorises. In float64, exp, expm1, log, log1p, log2, log10, sigmoid, tanh and digamma
+vectorise and the rest call libm; the error is at most 2 units there too, but for digamma (see there).
 
 LLVM does not contract `a * b + c` by itself here: each rounding is the one that is written.
 
