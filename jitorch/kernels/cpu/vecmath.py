@@ -13,11 +13,11 @@ arithmetic because `Value` gives an LLVM value Python's operators.
 of this module. `INT` holds integer division. In float32, results lie within 2 units in the last place of the exact value
 over the whole range, results below the smallest normal number included; fmod is exact. Many float32 functions compute
 in float64 inside: that still vectorises. In float64, exp, expm1, log, log1p, log2, log10, sigmoid, tanh and digamma
-vectorise and the rest call libm; the error is at most 2 units there too, but for digamma (see there).
+vectorise, with the same bound but for digamma (see there); the rest call libm and are as exact as it is.
 
 LLVM does not contract `a * b + c` by itself here: each rounding is the one that is written.
 
-Polynomials are minimax fits (Remez exchange in 50-digit arithmetic, coefficients rounded afterwards), lowest power
+Polynomials are minimax fits (Remez exchange in 40-digit arithmetic, coefficients rounded afterwards), lowest power
 first. Range reductions: W. J. Cody and W. Waite, "Software Manual for the Elementary Functions" (1980); M. Payne and
 R. Hanek, "Radian reduction for trigonometric functions", SIGNUM Newsletter 18 (1983).
 
