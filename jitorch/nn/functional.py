@@ -1,8 +1,40 @@
 """`torch.nn.functional`: the operations of neural networks as functions. Each is defined in `jitorch/ops`; this is where users find them."""
 from __future__ import annotations
 
-from ..ops.families import PUBLIC
-
-__all__ = ["relu"]
-
-globals().update({name: PUBLIC[name] for name in __all__})
+from ..ops.activations import (
+    celu,
+    celu_,
+    elu,
+    elu_,
+    gelu,
+    glu,
+    gumbel_softmax,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hardtanh_,
+    leaky_relu,
+    leaky_relu_,
+    log_softmax,
+    logsigmoid,
+    mish,
+    one_hot,
+    prelu,
+    relu,
+    relu6,
+    relu_,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+    silu,
+    softmax,
+    softmin,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
+    threshold_,
+)

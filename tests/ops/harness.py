@@ -5,7 +5,7 @@ A samples file, `tests/ops/samples/<family>.py`, holds
 - `SAMPLES`: {name in the op table: [f, ...]}. `f(torch, t)` makes its tensors with `t` and returns a tensor or a tuple of tensors;
   `torch` is jitorch or PyTorch. Keys may also name views and published functions that are compositions.
 - `RANDOM` (optional): names whose results are compared between tiers only.
-- `TOLERANCE` (optional): {name: (rtol, atol)} where float32 rounding is worse than the default allows.
+- `TOLERANCE` (optional): {name: {dtype's name: (rtol, atol)}} where rounding (here or in PyTorch) is worse than the default allows.
 """
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def compare(got: Outcome, want: Outcome, tolerance=None) -> None:
         if right.dtype.kind != "f":
             np.testing.assert_array_equal(left, right, err_msg=what)
             continue
-        rtol, atol = DEFAULT_TOLERANCE[right.dtype.name]
-        if tolerance and right.dtype.name == "float32":
-            rtol, atol = tolerance
+        rtol, atol = (tolerance or {}).get(right.dtype.name, DEFAULT_TOLERANCE[right.dtype.name])
         if "gradient" in what:      # sums of products: allow for their size
             finite = np.abs(right[np.isfinite(right)])
             rtol, atol = rtol * 5, atol * max(1.0, float(finite.max(initial=0.0)))
@@ -136,13 +134,13 @@ def sample_modules() -> dict:
     return modules
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     name: str
     number: int
     function: object = field(repr=False)
     random: bool
-    tolerance: tuple | None
+    tolerance: dict | None
 
     def __str__(self) -> str:
         return f"{self.name}-{self.number}"
@@ -150,13 +148,12 @@ class Case:
 
 @functools.cache
 def cases() -> tuple[Case, ...]:
-    """All samples of all files. ValueError where two files have samples for one name."""
-    found, owner = [], {}
-    for family, module in sample_modules().items():
+    """All samples of all files. A name may have samples in several files."""
+    found: list[Case] = []
+    seen: dict[str, int] = {}
+    for module in sample_modules().values():
         for name, functions in module.SAMPLES.items():
-            if name in owner:
-                raise ValueError(f"samples of {name!r} are in {owner[name]}.py and in {family}.py")
-            owner[name] = family
-            found += [Case(name, i, f, name in getattr(module, "RANDOM", ()), getattr(module, "TOLERANCE", {}).get(name))
-                      for i, f in enumerate(functions)]
+            for function in functions:
+                seen[name] = seen.get(name, -1) + 1
+                found.append(Case(name, seen[name], function, name in getattr(module, "RANDOM", ()), getattr(module, "TOLERANCE", {}).get(name)))
     return tuple(found)
