@@ -67,6 +67,10 @@ def set_default_dtype(d: dtype) -> None:
     global _default
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {d}")
+    if d is not _default:
+        from .graph import record
+        record.flush()              # what is recorded was meant with the old default, and rules for shape and dtype ran with it
+        record.ROOT.next.clear()
     _default = d
 
 

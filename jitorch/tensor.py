@@ -41,8 +41,9 @@ class Tensor:
     def __new__(cls, *args, **kwargs):
         return object.__new__(cls)
 
-    def __init__(self, data=None):
-        made = empty_vector() if data is None else tensor(data, dtype=dtypes.get_default_dtype())
+    def __init__(self, *data):
+        """From sizes (`Tensor(2, 3)`) or from data (`Tensor([1, 2])`), in the default dtype, as PyTorch's old constructor."""
+        made = dispatch.PUBLIC[dtypes.get_default_dtype().label + "Tensor"](*data)
         self._storage, self._meta = made._storage, made._meta
 
     # -- what is known without running ----------------------------------------------------------------------------
@@ -430,10 +431,6 @@ def rebuild(cls, array, requires_grad):
     return t
 
 
-def empty_vector() -> Tensor:
-    return from_array(np.empty(0, dtypes.get_default_dtype().np))
-
-
 def tensor(data, *, dtype=None, device=None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A new tensor with a copy of `data` (a number, nested sequences, a NumPy array, a tensor).
 
@@ -482,7 +479,7 @@ def as_array(data, dtype) -> np.ndarray:
         info = np.iinfo(dtype.np)
         if array.max() > info.max or array.min() < info.min:
             raise RuntimeError(f"value cannot be converted to type {dtype.name} without overflow")
-    return np.ascontiguousarray(array.astype(dtype.np))
+    return array.astype(dtype.np, order="C")
 
 
 def without_tensors(data):

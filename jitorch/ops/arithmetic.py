@@ -4,9 +4,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import dtypes
+from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
 from .dispatch import METHODS, NUMBERS, PUBLIC, apply
-from .elementwise import FUNCTIONS, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
+from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
 
 
 def operand(x, name: str = ""):
@@ -444,8 +445,12 @@ def fill_(self, value):
     if hasattr(value, "_meta"):
         if value.ndim:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
-        return copy_(self, value)
-    return assign(self, PUBLIC["full"](tuple(self.shape), operand(value, "fill_"), dtype=self.dtype))
+        value = value.to(self.dtype)
+    else:
+        value = as_dtype(operand(value, "fill_"), self.dtype)
+        if not (state.enabled and self.requires_grad):     # what is overwritten need not be computed
+            return assign(self, PUBLIC["full"](tuple(self.shape), value, dtype=self.dtype))
+    return assign(self, FUNCTIONS["fill"](self, value))
 
 
 def zero_(self):

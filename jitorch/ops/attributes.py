@@ -1,7 +1,8 @@
 """What a tensor says about itself."""
 from __future__ import annotations
 
-from .dispatch import METHODS
+from ..printing import get_printoptions, printoptions, set_printoptions
+from .dispatch import METHODS, PUBLIC
 from .views import permute, transpose, wrap_dim
 
 
@@ -74,3 +75,4 @@ METHODS.update(
     conj=lambda self: self, resolve_conj=lambda self: self, resolve_neg=lambda self: self, conj_physical=lambda self: self,
     adjoint=lambda self: matrices_transposed(self),
 )
+PUBLIC.update(set_printoptions=set_printoptions, get_printoptions=get_printoptions, printoptions=printoptions)

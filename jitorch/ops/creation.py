@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes
 from ..device import check as check_device
-from ..dtypes import FLOAT, INT, float64, int64
+from ..dtypes import FLOAT, INT, float32, float64, int64
 from ..graph.record import Meta
 from ..tensor import Tensor, from_array, from_numpy, tensor
 from .arithmetic import finish, operand
@@ -180,9 +180,11 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if dtype is int64:
+        start, end, step = int(start), int(end), int(step)
     exact = all(isinstance(v, int) for v in (start, end, step))
     n = max(-((start - end) // step), 0) if exact else math.ceil((end - start) / step)
-    if dtype.category == INT and not exact:
+    if dtype.category == INT:
         start, step = int(start), int(step)
     result = apply(arange_op, (start, step), (int(n), dtype))
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
@@ -232,7 +234,10 @@ def linspace(start, end, steps: int, *, out=None, dtype=None, layout=None, devic
 def logspace(start, end, steps: int, base: float = 10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
     """base to the powers `linspace(start, end, steps)`."""
     dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
-    compute = float64 if dtype.category == INT else dtype
+    start, end = number_of(start, "logspace"), number_of(end, "logspace")
+    compute = dtype
+    if dtype.category == INT:       # PyTorch takes whole exponents, and float32 for the powers
+        start, end, compute = int(start), int(end), float32
     result = (float(base) ** linspace(start, end, steps, dtype=compute, device=device)).to(dtype)
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
 

@@ -613,9 +613,10 @@ def limited(x, low, high):
 
 
 def limited_ir(b, x, low, high):
+    larger, smaller = ("or", "and") if x.dtype is bool_ else ("maximum", "minimum")
     if low is not None:
-        x = b.map("maximum", x, low)
-    return x if high is None else b.map("minimum", x, high)
+        x = b.map(larger, x, low)
+    return x if high is None else b.map(smaller, x, high)
 
 
 def inside(x, low, high):
@@ -639,7 +640,12 @@ def clamp_slope(c, g):
     return (FUNCTIONS["clamp_backward"](g, x, low, high) if c.needs[0] else None, d_low, d_high)
 
 
-FUNCTIONS["clamp"] = define("clamp", limited, limited_ir, clamp_slope, saves="012", promote="number")
+def clamp_check(x, low, high):
+    if x.dtype is bool_ and low is not None and high is not None:
+        raise NotImplementedError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
+
+
+FUNCTIONS["clamp"] = define("clamp", limited, limited_ir, clamp_slope, saves="012", check=clamp_check)
 FUNCTIONS["clamp_backward"] = define(
     "clamp_backward", lambda g, x, low, high: np.where(inside(x, low, high), g, 0),
     lambda b, g, x, low, high: b.where(inside_ir(b, x, low, high), g, b.const(0, g.dtype)),
@@ -684,6 +690,8 @@ nan_to_num_op = Op(
     lower=lambda b, x, *numbers: replaced_ir(b, x, *(to_value(b, n, x.dtype) for n in numbers)), saves="0",
     vjp=lambda c, g: (where_of(c.input(0).isfinite(), g, 0), None, None, None))
 
+FUNCTIONS["fill"] = define("fill", lambda x, value: np.broadcast_to(value, x.shape), lambda b, x, value: b.expand(value, x.shape),
+                           lambda c, g: (zeros_of(c.metas[0]), g))
 clone = FUNCTIONS["clone"] = define("clone", lambda x: x.copy(), lambda b, x: b.map("copy", x), lambda c, g: (g,))
 
 
