@@ -31,7 +31,7 @@ class GradNode:
         self.op, self.attrs, self.metas, self.out_metas = op, attrs, metas, out_metas
         self.edges = tuple([edge_of(x) for x in inputs])
         self.saved = {i: (inputs[i], inputs[i]._storage, inputs[i]._storage.version)
-                      if hasattr(inputs[i], "_storage") else inputs[i] for i in op.saves} if op.saves else None
+                      if hasattr(inputs[i], "_storage") else inputs[i] for i in op.saves if i < len(inputs)} if op.saves else None
         self.outputs = None
         self.numbers = None
         self.seq = next(_sequence)

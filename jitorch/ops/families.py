@@ -1,5 +1,19 @@
 """Importing this module fills the op table."""
-from . import activations, arithmetic, attributes, convert, creation, elementwise, reductions, views
+from . import (
+    activations,
+    arithmetic,
+    attributes,
+    contraction,
+    convert,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    movement,
+    pooling,
+    reductions,
+    views,
+)
 from .dispatch import METHODS, OPS, PUBLIC
 
-__all__ = ["METHODS", "OPS", "PUBLIC", "activations", "arithmetic", "attributes", "convert", "creation", "elementwise", "reductions", "views"]
+__all__ = ["METHODS", "OPS", "PUBLIC"]

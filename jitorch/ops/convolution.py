@@ -1,0 +1,345 @@
+"""Convolutions over one, two or three dimensions.
+
+Three entries give each other's gradients: the convolution, its gradient to the input (which is also the transposed convolution) and its
+gradient to the weight. All three are matrix products with the columns of the padded input: a strided view, copied once.
+"""
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from ..dtypes import BOOL
+from ..graph.record import Meta, contiguous_strides
+from .dispatch import PUBLIC, Op, apply
+from .views import reshape, unsqueeze
+
+# attrs of all entries: stride, padding, dilation (a tuple with one number a dimension each), groups; then the wanted sizes
+
+
+def output_sizes(sizes, kernel, stride, padding, dilation) -> tuple[int, ...]:
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation))
+
+
+# -- columns in NumPy ------------------------------------------------------------------------------------------------
+def padded(x: np.ndarray, padding) -> np.ndarray:
+    if not any(padding):
+        return np.ascontiguousarray(x)
+    out = np.zeros((*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding))), x.dtype)
+    out[(slice(None), slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = x
+    return out
+
+
+def columns(x: np.ndarray, kernel, out, stride, padding, dilation, groups: int) -> np.ndarray:
+    """(N, groups, C / groups * kernel, out): what the kernel sees at every place."""
+    x = padded(x, padding)
+    n, c = x.shape[:2]
+    steps = x.strides
+    view = np.lib.stride_tricks.as_strided(
+        x, (n, c, *kernel, *out), (*steps[:2], *(s * d for s, d in zip(steps[2:], dilation)), *(s * t for s, t in zip(steps[2:], stride))), writeable=False)
+    return view.reshape(n, groups, c // groups * prod(kernel), prod(out))
+
+
+def forward_reference(x, w, stride, padding, dilation, groups):
+    kernel = w.shape[2:]
+    out = output_sizes(x.shape[2:], kernel, stride, padding, dilation)
+    cols = columns(x, kernel, out, stride, padding, dilation, groups)
+    rows = w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:]))
+    return np.matmul(rows, cols).reshape(x.shape[0], w.shape[0], *out)
+
+
+def input_reference(g, w, stride, padding, dilation, groups, sizes):
+    n, kernel, out = g.shape[0], w.shape[2:], g.shape[2:]
+    c = w.shape[1] * groups
+    rows = w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:]))
+    cols = np.matmul(rows.transpose(0, 2, 1), g.reshape(n, groups, g.shape[1] // groups, prod(out)))
+    cols = cols.reshape(n, c, *kernel, *out)
+    total = [max(m + 2 * p, d * (k - 1) + s * (o - 1) + 1) for m, p, d, k, s, o in zip(sizes, padding, dilation, kernel, stride, out)]
+    big = np.zeros((n, c, *total), g.dtype)
+    for tap in np.ndindex(*kernel):
+        place = tuple(slice(t * d, t * d + s * (o - 1) + 1, s) if o else slice(0) for t, d, s, o in zip(tap, dilation, stride, out))
+        big[(slice(None), slice(None), *place)] += cols[(slice(None), slice(None), *tap)]
+    return big[(slice(None), slice(None), *(slice(p, p + m) for p, m in zip(padding, sizes)))]
+
+
+def weight_reference(g, x, stride, padding, dilation, groups, kernel):
+    n, o, out = g.shape[0], g.shape[1], g.shape[2:]
+    cols = columns(x, kernel, out, stride, padding, dilation, groups)
+    products = np.matmul(g.reshape(n, groups, o // groups, prod(out)), cols.transpose(0, 1, 3, 2))
+    return products.sum(0).reshape(o, x.shape[1] // groups, *kernel)
+
+
+# -- the same in IR --------------------------------------------------------------------------------------------------
+def lowered_columns(b, x, kernel, out, stride, left, right, dilation, groups: int):
+    """The columns of x padded (or, with negative numbers, cropped) by `left` and `right`."""
+    n, c, *sizes = x.shape
+    natural = contiguous_strides(x.shape)
+    offset = sum(-p * s for p, s in zip(left, natural[2:]) if p < 0)
+    have = [m + min(p, 0) + min(q, 0) for m, p, q in zip(sizes, left, right)]
+    if offset or have != sizes:
+        x = b.strided(x, (n, c, *have), natural, offset)
+    if any(p > 0 for p in (*left, *right)):
+        shape = (n, c, *(m + max(p, 0) + max(q, 0) for m, p, q in zip(have, left, right)))
+        strides = contiguous_strides(shape)
+        x = b.place(0, shape, [(x, strides, sum(max(p, 0) * s for p, s in zip(left, strides[2:])))], x.dtype)
+    elif x.kind == "view":
+        x = b.map("copy", x)
+    shape, strides = x.shape, contiguous_strides(x.shape)
+    view = b.strided(x, (n, c, *kernel, *out), (*strides[:2], *(s * d for s, d in zip(strides[2:], dilation)), *(s * t for s, t in zip(strides[2:], stride))), 0)
+    lead = (n,) if groups == 1 else (n, groups)
+    return b.reshape(view, (*lead, c // groups * prod(kernel), prod(out)))
+
+
+def forward_lower(b, x, w, stride, padding, dilation, groups):
+    if b.metas[0].dtype.category != 2:
+        return b.call(convolution_op, [x, w], (stride, padding, dilation, groups), b.out)[0]
+    out = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    cols = lowered_columns(b, x, w.shape[2:], out, stride, padding, padding, dilation, groups)
+    rows = b.reshape(w, (*(() if groups == 1 else (groups,)), w.shape[0] // groups, prod(w.shape[1:])))
+    return b.reshape(b.dot(rows, cols), (x.shape[0], w.shape[0], *out))
+
+
+def input_lower(b, g, w, stride, padding, dilation, groups, sizes):
+    """The gradient with its elements `stride` apart, correlated with the kernel turned round."""
+    if b.metas[0].dtype.category != 2:
+        return b.call(convolution_input_op, [g, w], (stride, padding, dilation, groups, sizes), b.out)[0]
+    n, o, *out = g.shape
+    kernel, c = w.shape[2:], w.shape[1]
+    if any(s != 1 and m > 1 for s, m in zip(stride, out)):
+        spread = (n, o, *(s * (m - 1) + 1 for s, m in zip(stride, out)))
+        strides = contiguous_strides(spread)
+        g = b.place(0, spread, [(g, (*strides[:2], *(s * t for s, t in zip(strides[2:], stride))), 0)], g.dtype)
+    left = tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding))
+    right = tuple(m - (p + e) for m, p, e in zip((m + d * (k - 1) for m, d, k in zip(sizes, dilation, kernel)), left, g.shape[2:]))
+    cols = lowered_columns(b, g, kernel, sizes, (1,) * len(sizes), left, right, dilation, groups)
+    turned = turned_weight(b, w, groups)
+    rows = b.reshape(turned, (*(() if groups == 1 else (groups,)), c, o // groups * prod(kernel)))
+    return b.reshape(b.dot(rows, cols), (n, c * groups, *sizes))
+
+
+def turned_weight(b, w, groups: int):
+    """(O, C, kernel) as (groups, C, O / groups, kernel reversed)."""
+    o, c, *kernel = w.shape
+    strides = contiguous_strides(w.shape)
+    shape = (groups, c, o // groups, *kernel)
+    if prod(kernel) == 1:
+        return b.reshape(b.strided(w, shape, (o // groups * strides[0], strides[1], strides[0], *strides[2:]), 0), shape)
+    linear = None
+    for d, step in enumerate((o // groups * strides[0], strides[1], strides[0], *strides[2:])):
+        if shape[d] == 1:
+            continue
+        i = b.iota([shape[d] if e == d else 1 for e in range(len(shape))], d)
+        term = (i if d < 3 else (shape[d] - 1) - i) * step
+        linear = term if linear is None else linear + term
+    return b.take(w, b.expand(linear, shape))
+
+
+def weight_lower(b, g, x, stride, padding, dilation, groups, kernel):
+    if b.metas[0].dtype.category != 2:
+        return b.call(convolution_weight_op, [g, x], (stride, padding, dilation, groups, kernel), b.out)[0]
+    n, o, *out = g.shape
+    cols = lowered_columns(b, x, kernel, out, stride, padding, padding, dilation, groups)
+    lead = (n,) if groups == 1 else (n, groups)
+    g = b.reshape(g, (*lead, o // groups, prod(out)))
+    order = [*range(len(lead)), len(lead) + 1, len(lead)]
+    products = b.dot(g, b.permute(cols, order))
+    return b.reshape(b.sum(products, (0,)), (o, x.shape[1] // groups, *kernel))
+
+
+# -- entries ---------------------------------------------------------------------------------------------------------
+def forward_infer(x, w, stride, padding, dilation, groups):
+    return Meta((x.shape[0], w.shape[0], *output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)), x.dtype)
+
+
+def forward_vjp(ctx, g):
+    x, w = ctx.metas
+    return (apply(convolution_input_op, (g, ctx.input(1)), (*ctx.attrs, tuple(x.shape[2:]))) if ctx.needs[0] else None,
+            apply(convolution_weight_op, (g, ctx.input(0)), (*ctx.attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
+
+
+def input_vjp(ctx, g):
+    attrs, w = ctx.attrs[:4], ctx.metas[1]
+    return (apply(convolution_op, (g, ctx.input(1)), attrs) if ctx.needs[0] else None,
+            apply(convolution_weight_op, (ctx.input(0), g), (*attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
+
+
+def weight_vjp(ctx, g):
+    attrs, x = ctx.attrs[:4], ctx.metas[1]
+    return (apply(convolution_op, (ctx.input(1), g), attrs) if ctx.needs[0] else None,
+            apply(convolution_input_op, (ctx.input(0), g), (*attrs, tuple(x.shape[2:]))) if ctx.needs[1] else None)
+
+
+convolution_op = Op("convolution", infer=forward_infer, reference=forward_reference, lower=forward_lower, vjp=forward_vjp, saves="01")
+convolution_input_op = Op(
+    "convolution_input", infer=lambda g, w, stride, padding, dilation, groups, sizes: Meta((g.shape[0], w.shape[1] * groups, *sizes), g.dtype),
+    reference=input_reference, lower=input_lower, vjp=input_vjp, saves="01", grad_name="ConvolutionBackward0")
+convolution_weight_op = Op(
+    "convolution_weight", infer=lambda g, x, stride, padding, dilation, groups, kernel: Meta((g.shape[1], x.shape[1] // groups, *kernel), g.dtype),
+    reference=weight_reference, lower=weight_lower, vjp=weight_vjp, saves="01", grad_name="ConvolutionBackward0")
+
+
+# -- for users -------------------------------------------------------------------------------------------------------
+def numbers(value, n: int, name: str, what: str = "") -> tuple[int, ...]:
+    """One integer a dimension, from one integer or a sequence."""
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * n
+    got = tuple(int(v) for v in value)
+    if len(got) == 1:
+        return got * n
+    if len(got) != n:
+        raise RuntimeError(f"expected {what or name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {what or name}={list(got)}")
+    return got
+
+
+def check_operands(name: str, n: int, input, weight, bias) -> None:
+    for what, t in (("input", input), ("weight", weight)):
+        if not hasattr(t, "_meta"):
+            raise TypeError(f"{name}(): argument '{what}' must be Tensor, not {type(t).__name__}")
+    if input.dtype is not weight.dtype:
+        raise RuntimeError(f"Input type ({input.dtype.name}) and weight type ({weight.dtype.name}) should be the same")
+    if bias is not None and bias.dtype is not input.dtype:
+        raise RuntimeError(f"Input type ({input.dtype.name}) and bias type ({bias.dtype.name}) should be the same")
+    if input.dtype.category == BOOL:
+        raise RuntimeError(f"\"{name}\" not implemented for 'Bool'")
+    if weight.ndim != n + 2:
+        raise RuntimeError(f"weight should have at least three dimensions, but got {weight.ndim}" if weight.ndim < 3 else
+                           f"Expected {n + 2}D weight for {name}, but got weight of size: {list(weight.shape)}")
+    if input.ndim not in (n + 1, n + 2):
+        raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+
+
+def with_bias(y, bias, n: int):
+    return y if bias is None else y + reshape(bias, (1, -1, *(1,) * n))
+
+
+def shape_text(shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def convolve(name: str, n: int, input, weight, bias, stride, padding, dilation, groups):
+    check_operands(name, n, input, weight, bias)
+    stride, dilation = numbers(stride, n, "stride"), numbers(dilation, n, "dilation")
+    if any(s <= 0 for s in stride):
+        raise RuntimeError("non-positive stride is not supported")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError("dilation should be greater than zero")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    batched = input.ndim == n + 2
+    x = input if batched else unsqueeze(input, 0)
+    kernel = tuple(weight.shape[2:])
+    if isinstance(padding, str):
+        x, padding = named_padding(x, padding, kernel, stride, dilation)
+    else:
+        padding = numbers(padding, n, "padding")
+    if any(p < 0 for p in padding):
+        raise RuntimeError("negative padding is not supported")
+    if weight.shape[0] < groups:
+        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
+    if weight.shape[0] % groups:
+        raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
+    if x.shape[1] != weight.shape[1] * groups:
+        raise RuntimeError(f"Given groups={groups}, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to have "
+                           f"{weight.shape[1] * groups} channels, but got {x.shape[1]} channels instead")
+    if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
+        raise RuntimeError(f"Given weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[0]} elements, but got bias of size "
+                           f"{shape_text(bias.shape)} instead")
+    if any(m + 2 * p < d * (k - 1) + 1 for m, p, d, k in zip(x.shape[2:], padding, dilation, kernel)):
+        sizes = " x ".join(str(m + 2 * p) for m, p in zip(x.shape[2:], padding))
+        raise RuntimeError(f"Calculated padded input size per channel: ({sizes}). Kernel size: ({' x '.join(str(d * (k - 1) + 1) for d, k in zip(dilation, kernel))}). "
+                           "Kernel size can't be greater than actual input size")
+    y = with_bias(apply(convolution_op, (x, weight), (stride, padding, dilation, int(groups))), bias, n)
+    return y if batched else reshape(y, y.shape[1:])
+
+
+def named_padding(x, padding: str, kernel, stride, dilation):
+    """(x, padding) for "valid" and "same"; where "same" is not symmetric, x is padded first."""
+    if padding == "valid":
+        return x, (0,) * len(kernel)
+    if padding != "same":
+        raise RuntimeError(f"Invalid padding string: '{padding}'")
+    if any(s != 1 for s in stride):
+        raise RuntimeError("padding='same' is not supported for strided convolutions")
+    total = [d * (k - 1) for d, k in zip(dilation, kernel)]
+    if any(t % 2 for t in total):
+        from .movement import pad
+        extra = [v for t in reversed(total) for v in (0, t % 2)]
+        x = pad(x, extra)
+    return x, tuple(t // 2 for t in total)
+
+
+def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
+    """Cross-correlation over one dimension: input (N, C, L) or (C, L), weight (O, C / groups, K).
+
+    padding: a number, "same" or "valid". Raises RuntimeError where sizes or dtypes don't fit.
+    """
+    return convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
+    """Cross-correlation over two dimensions: input (N, C, H, W) or (C, H, W), weight (O, C / groups, KH, KW).
+
+    stride, padding, dilation: one number or a pair; padding also "same" or "valid". RuntimeError where sizes or dtypes don't fit.
+
+    >>> import jitorch as torch
+    >>> torch.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2))
+    tensor([[[[4., 4.],
+              [4., 4.]]]])
+    """
+    return convolve("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
+    """Cross-correlation over three dimensions: input (N, C, D, H, W) or (C, D, H, W), weight (O, C / groups, KD, KH, KW)."""
+    return convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def convolve_transposed(name: str, n: int, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    check_operands(name, n, input, weight, bias)
+    stride, padding, dilation = numbers(stride, n, "stride"), numbers(padding, n, "padding"), numbers(dilation, n, "dilation")
+    output_padding = numbers(output_padding, n, "output_padding")
+    if any(s <= 0 for s in stride):
+        raise RuntimeError("non-positive stride is not supported")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError("dilation should be greater than zero")
+    if any(p < 0 for p in padding):
+        raise RuntimeError("negative padding is not supported")
+    batched = input.ndim == n + 2
+    x = input if batched else unsqueeze(input, 0)
+    if x.shape[1] != weight.shape[0]:
+        raise RuntimeError(f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to have {weight.shape[0]} "
+                           f"channels, but got {x.shape[1]} channels instead")
+    if weight.shape[0] % groups:
+        raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
+    if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation)):
+        raise RuntimeError("output padding must be smaller than either stride or dilation, but got output_padding_height: "
+                           f"{output_padding[0]} output_padding_width: {output_padding[-1]}")
+    if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[1] * groups):
+        raise RuntimeError(f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[1] * groups} "
+                           f"elements, but got bias of size {shape_text(bias.shape)} instead")
+    sizes = tuple((m - 1) * s - 2 * p + d * (k - 1) + o + 1
+                  for m, s, p, d, k, o in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding))
+    if any(m <= 0 for m in sizes):
+        raise RuntimeError(f"Given input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Calculated output size per channel: "
+                           f"({' x '.join(map(str, sizes))}). Output size is too small")
+    y = with_bias(apply(convolution_input_op, (x, weight), (stride, padding, dilation, int(groups), sizes)), bias, n)
+    return y if batched else reshape(y, y.shape[1:])
+
+
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
+    """The transposed convolution over one dimension: input (N, C, L), weight (C, O / groups, K)."""
+    return convolve_transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
+    """The transposed convolution over two dimensions: input (N, C, H, W), weight (C, O / groups, KH, KW)."""
+    return convolve_transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
+    """The transposed convolution over three dimensions: input (N, C, D, H, W), weight (C, O / groups, KD, KH, KW)."""
+    return convolve_transposed("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+for _f in (conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d):
+    PUBLIC[_f.__name__] = _f
