@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ _told: set[str] = set()  # kinds of problems
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _base() -> Any:
     """A hash of what all machine code depends on."""
     import llvmlite.binding as llvm

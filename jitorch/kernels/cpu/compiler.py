@@ -14,7 +14,7 @@ import hashlib
 import linecache
 import os
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -182,7 +182,7 @@ define {returned} @{symbol}({", ".join(arguments)}) nounwind{width} {{
             variable.linkage = "internal"
 
 
-@lru_cache(maxsize=None)
+@cache
 def target_machine() -> llvm.TargetMachine:
     """For this CPU, to be loaded anywhere in the address space (the large code model on 64 bits)."""
     target = llvm.Target.from_triple(llvm.get_process_triple())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..objects import Compiled
@@ -51,7 +51,7 @@ def _load(kernel: Compiled) -> int:
     return address
 
 
-@lru_cache(maxsize=None)
+@cache
 def _engine() -> Any:
     import llvmlite.binding as llvm
 
@@ -64,7 +64,7 @@ def _engine() -> Any:
     return engine
 
 
-@lru_cache(maxsize=None)
+@cache
 def _found(symbol: str) -> bool:
     """Make sure that LLVM finds a symbol, if it exists."""
     import llvmlite.binding as llvm

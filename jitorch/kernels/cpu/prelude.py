@@ -28,7 +28,7 @@ from llvmlite import ir
 from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8, uint64
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
 from . import vecmath
 
@@ -42,6 +42,11 @@ ELEMENTS: dict[str, Any] = {
     "i64": int64,
     "u8": uint8,
 }
+# functions of vecmath that go by the type of their arguments
+VECMATH_GENERIC = (
+    *("fma", "rint", "floor", "ceil", "trunc", "sqrt", "fabs", "copysign", "clamp"),
+    *("maximum", "minimum", "bits", "from_bits"),
+)
 MARKER = "jitorch_independent"  # see `independent`; the compiler replaces calls to it by loop metadata
 STACK_ALIGNMENT = 64
 WORD = ir.IntType(64)
@@ -115,7 +120,7 @@ def stack_allocator(suffix: str, element: Any) -> Any:
 
         def codegen(context, builder, sig, args):
             kind = context.get_value_type(element)
-            with cgutils.goto_entry_block(builder):
+            with builder.goto_entry_block():
                 memory = builder.alloca(kind, size=ir.Constant(ir.IntType(32), count))
                 memory.align = STACK_ALIGNMENT
             return memory
@@ -127,9 +132,10 @@ def stack_allocator(suffix: str, element: Any) -> Any:
     return intrinsic(stack)
 
 
-for suffix, element in ELEMENTS.items():
-    globals()[f"ptr_{suffix}"] = pointer_reader(suffix, element)
-    globals()[f"stack_{suffix}"] = stack_allocator(suffix, element)
+POINTERS: dict[str, Any] = {
+    **{f"ptr_{suffix}": pointer_reader(suffix, element) for suffix, element in ELEMENTS.items()},
+    **{f"stack_{suffix}": stack_allocator(suffix, element) for suffix, element in ELEMENTS.items()},
+}
 
 
 @intrinsic
@@ -275,8 +281,9 @@ def conversion(name: str, target: Any) -> Any:
     return intrinsic(convert)
 
 
-for suffix, element in {**ELEMENTS, "bool": boolean}.items():
-    globals()[f"as_{suffix}"] = conversion(f"as_{suffix}", element)
+CONVERSIONS: dict[str, Any] = {
+    f"as_{suffix}": conversion(f"as_{suffix}", element) for suffix, element in {**ELEMENTS, "bool": boolean}.items()
+}
 
 
 def reinterpretation(name: str, source: Any, target: Any) -> Any:
@@ -377,16 +384,20 @@ def replace_atomic(typingctx, pointer, expected, value):
     return boolean(types.CPointer(int64), int64, int64), codegen
 
 
-PAUSES = {"x86": "pause", "i386": "pause", "aarch64": "yield", "arm64": "yield"}
+# start of the target triple -> LLVM's intrinsic for a waiting loop, and its argument
+PAUSES = {"x86": ("llvm.x86.sse2.pause", None), "aarch64": ("llvm.aarch64.hint", 1), "arm64": ("llvm.aarch64.hint", 1)}
 
 
 @intrinsic
 def pause(typingctx):
-    """Tell the core that this is a waiting loop."""
+    """Tell the core that this is a waiting loop. Does nothing where there is no such instruction."""
 
     def codegen(context, builder, sig, args):
-        instruction = next((text for arch, text in PAUSES.items() if builder.module.triple.startswith(arch)), "")
-        builder.asm(ir.FunctionType(ir.VoidType(), []), instruction, "~{memory}", [], True)
+        for architecture, (name, argument) in PAUSES.items():
+            if builder.module.triple.startswith(architecture):
+                operands = [] if argument is None else [ir.Constant(ir.IntType(32), argument)]
+                kind = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
+                builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -396,16 +407,17 @@ NAMES: dict[str, Any] = {
     **{f"{name}_f32": function for name, function in vecmath.F32.items()},
     **{f"{name}_f64": function for name, function in vecmath.F64.items()},
     **{f"int_{name}": function for name, function in vecmath.INT.items()},
-    **{name: getattr(vecmath, name) for name in ("fma", "rint", "floor", "ceil", "trunc", "sqrt", "fabs", "copysign", "clamp")},
-    **{name: getattr(vecmath, name) for name in ("maximum", "minimum", "bits", "from_bits")},
-    **{name: globals()[name] for s in (*ELEMENTS, "bool") for name in (f"ptr_{s}", f"stack_{s}", f"as_{s}") if name in globals()},
+    **{name: getattr(vecmath, name) for name in VECMATH_GENERIC},
+    **POINTERS,
+    **CONVERSIONS,
+    **{str(kind): kind for kind in (boolean, float32, float64, int8, int16, int32, int64, uint8, types.uint32, uint64)},
+    **{"word": word, "sword": sword, "at": at, "independent": independent, "select": select},
+    **{"radd": radd, "rmul": rmul, "rmax": rmax, "rmin": rmin},
+    **{"bits_f32": bits_f32, "bits_of_f32": bits_of_f32, "bits_f64": bits_f64, "bits_of_f64": bits_of_f64},
+    **{"call_kernel": call_kernel, "call_c": call_c, "pointer_to": pointer_to, "table_at": table_at, "pause": pause},
+    **{"load_atomic": load_atomic, "store_atomic": store_atomic},
+    **{"add_atomic": add_atomic, "replace_atomic": replace_atomic},
+    "helper": register_jitable(error_model="numpy"),  # marks a function that `kernel` calls
     "np": np,
     "types": types,
-    **dict(boolean=boolean, float32=float32, float64=float64, int8=int8, int16=int16, int32=int32, int64=int64),
-    **dict(uint8=uint8, uint32=types.uint32, uint64=uint64),
-    **dict(word=word, sword=sword, at=at, independent=independent, select=select),
-    **dict(radd=radd, rmul=rmul, rmax=rmax, rmin=rmin),
-    **dict(bits_f32=bits_f32, bits_of_f32=bits_of_f32, bits_f64=bits_f64, bits_of_f64=bits_of_f64),
-    **dict(call_kernel=call_kernel, call_c=call_c, pointer_to=pointer_to, table_at=table_at, pause=pause),
-    **dict(load_atomic=load_atomic, store_atomic=store_atomic, add_atomic=add_atomic, replace_atomic=replace_atomic),
 }
