@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import dtypes
 from ..dtypes import bool_, dtype, int64
 from .record import contiguous_strides, count
 
@@ -178,10 +177,9 @@ class Builder:
         return self.add("dot", None, (a, b), (*lead, a.shape[-2], b.shape[-1]), a.dtype)
 
     def call(self, op, args, attrs, metas) -> tuple[Value, ...]:
-        """The op's reference on whole arrays. `args` may hold None and Python numbers in the attrs' place."""
-        first = self.add("call", op.name, [a for a in args if a is not None], metas[0].shape, metas[0].dtype,
-                         (op, tuple(a is not None for a in args), attrs, 0))
-        return (first, *(self.add("call", op.name, (first,), m.shape, m.dtype, (op, None, attrs, i))
+        """The op's reference on whole arrays. attrs: (how operands alternate with numbers, the op's attributes)."""
+        first = self.add("call", op.name, args, metas[0].shape, metas[0].dtype, (op, attrs, metas, 0))
+        return (first, *(self.add("call", op.name, (first,), m.shape, m.dtype, (op, attrs, metas, i))
                          for i, m in enumerate(metas) if i))
 
     # -- compositions that several entries share -------------------------------------------------------------------
@@ -215,6 +213,3 @@ def broadcast(shapes) -> tuple[int, ...]:
                     raise RuntimeError(f"The size of tensor a ({out[k]}) must match the size of tensor b ({size}) at non-singleton dimension {k}")
                 out[k] = size
     return tuple(out)
-
-
-__all__ = ["Builder", "Value", "broadcast", "dtypes"]

@@ -30,7 +30,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
-from . import vecmath
+from . import library, vecmath
 
 # pointer suffix -> element type; a boolean in memory is a uint8
 ELEMENTS: dict[str, Any] = {
@@ -418,6 +418,7 @@ NAMES: dict[str, Any] = {
     **{"load_atomic": load_atomic, "store_atomic": store_atomic},
     **{"add_atomic": add_atomic, "replace_atomic": replace_atomic},
     "helper": register_jitable(error_model="numpy"),  # marks a function that `kernel` calls
+    **library.NAMES,
     "np": np,
     "types": types,
 }

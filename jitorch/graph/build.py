@@ -1,0 +1,437 @@
+"""From a program to something that runs: kernels, a memory plan, and the tables that the executor reads.
+
+    lower      entries write themselves in IR                       graph/lower.py
+    schedule   values join kernels                                  graph/schedule.py
+    place      every stored value gets a buffer
+    write      every kernel gets its source and argument words      kernels/cpu/codegen.py, templates.py
+    order      kernels that nothing waits for go last, so that equal ones run side by side
+    plan       temporary buffers share one arena
+"""
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from .. import config
+from ..kernels.cpu import codegen, templates
+from ..kernels.cpu.codegen import Access, GroupView, Kernel
+from .compiled import CompiledProgram, HostCall, KernelStep
+from .ir import Value
+from .lower import ALIASES, lower
+from .record import contiguous_strides, count
+from .schedule import Group, direct, schedule, use_axes
+
+ALIGN = 64
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of a value: a leaf's, a result's, or a part of the arena."""
+
+    kind: str                   # "leaf", "out", "arena"
+    number: int                 # which leaf or result
+    bytes: int
+    offset: int = 0             # in the arena
+    first: int = -1             # steps between which it is needed
+    last: int = -1
+
+
+@dataclass
+class Work:
+    """One step in the making: a kernel or a host call, what it reads and writes."""
+
+    make: object                # Group or Value
+    kernel: Kernel | None = None
+    reads: list[Buffer] = field(default_factory=list)
+    writes: list[Buffer] = field(default_factory=list)
+    accesses: list[tuple[Buffer, Access, bool, bool]] = field(default_factory=list)   # buffer, access, is a write, is within a loop that runs again
+    values: list[Value] = field(default_factory=list)
+
+
+def build(program) -> CompiledProgram:
+    values, wanted = lower(program)
+    plan = schedule(values, wanted)
+    places = Places(program, plan, wanted)
+    works = [work_for(step, places) for step in plan.steps]
+    works = [w for w in works if w is not None]
+    works = order(works, places)
+    works += places.settle_homes(works)
+    arena = plan_arena(works)
+    steps, calls = finish(works)
+    if config.debug:
+        report(program, works, arena)
+    return CompiledProgram(steps, calls, arena, places.outputs(program), len(program.leaves))
+
+
+# -- buffers -----------------------------------------------------------------------------------------------------------
+class Places:
+    """Where every stored value lives."""
+
+    def __init__(self, program, plan, wanted):
+        self.buffers: dict[Value, Buffer] = {}
+        self.plan, self.program, self.wanted = plan, program, wanted
+        leaf_of = {s.index: i for i, s in enumerate(program.leaves)}
+        self.leaves = [Buffer("leaf", i, 0) for i in range(len(program.leaves))]
+        self.result: list[Buffer] = []
+        self.moves: list[tuple[Buffer, Buffer, Value]] = []       # results that must be copied home at the end
+        for i, (v, (slot, home)) in enumerate(zip(wanted, program.wanted)):
+            b = Buffer("out", i, v.numel * v.dtype.itemsize) if home < 0 else Buffer("home", leaf_of[home], v.numel * v.dtype.itemsize)
+            self.buffers[v] = b
+            self.result.append(b)
+
+    def of(self, v: Value) -> Buffer:
+        if v.kind == "input":
+            return self.leaves[v.attrs[0]]
+        if v.attrs and v.attrs[0] == "into":
+            return self.of(v.attrs[1])
+        b = self.buffers.get(v)
+        if b is None:
+            b = self.buffers[v] = Buffer("arena", len(self.buffers), v.numel * v.dtype.itemsize)
+        return b
+
+    def outputs(self, program) -> list[tuple]:
+        """For each wanted result: the leaf whose buffer it is, or its dtype and length."""
+        return [(b.number, None, 0) if b.kind == "leaf" else (-1, v.dtype.np, v.numel) for b, v in zip(self.final, self.wanted)]
+
+    def settle_homes(self, works: list[Work]) -> list[Work]:
+        """Decide which in-place results may be written straight into their leaf; the others are copied at the end."""
+        added: list[Work] = []
+        self.final = []
+        for b, v in zip(self.result, self.wanted):
+            if b.kind != "home":
+                self.final.append(b)
+                continue
+            leaf = self.leaves[b.number]
+            idle = [i for i, w in enumerate(works) if is_self_copy(w, leaf, b)]
+            writers = [i for i, w in enumerate(works) if b in w.writes and i not in idle]
+            readers = [i for i, w in enumerate(works) if (leaf in w.reads or b in w.reads) and i not in idle]
+            if all(safe(works, i, writers, leaf, b) for i in readers if leaf in works[i].reads):
+                substitute(works, b, leaf)
+                for i in reversed(idle):
+                    del works[i]
+            else:
+                b.kind = "arena"
+                added.append(copy_work(v, b, leaf))
+            self.final.append(leaf)
+        return added
+
+
+def is_self_copy(w: Work, leaf: Buffer, target: Buffer) -> bool:
+    """The first store of a partial in-place update: the old contents into the new buffer, which will be the same one."""
+    if len(w.values) != 1 or w.values[0].name != "copy" or w.reads != [leaf] or w.writes != [target]:
+        return False
+    (_, read, _, _), (_, write, _, _) = w.accesses
+    return read.strides == write.strides and read.offset == write.offset and read.dtype == write.dtype
+
+
+def safe(works: list[Work], reader: int, writers: list[int], leaf: Buffer, target: Buffer) -> bool:
+    """Does this step read the leaf's old value before it is overwritten?"""
+    if not writers or reader < writers[0]:
+        return True
+    if reader > writers[0]:
+        return False
+    mine = [(a, write, again) for b, a, write, again in works[reader].accesses if b in (leaf, target)]
+    if len(mine) < 2:
+        return False
+    first = mine[0][0]
+    return all(a.strides == first.strides and a.offset == first.offset and not again for a, _, again in mine)
+
+
+def substitute(works: list[Work], old: Buffer, new: Buffer) -> None:
+    for w in works:
+        if old in w.reads or old in w.writes:
+            w.reads = [new if b is old else b for b in w.reads]
+            w.writes = [new if b is old else b for b in w.writes]
+            if w.kernel is not None:
+                w.kernel.words = [("buffer", new, *x[2:]) if x[0] == "buffer" and x[1] is old else x for x in w.kernel.words]
+            w.accesses = [(new if b is old else b, a, wr, ag) for b, a, wr, ag in w.accesses]
+
+
+def copy_work(v: Value, source: Buffer, target: Buffer) -> Work:
+    n, dtype = v.numel, v.dtype.name
+    from .ir import Builder
+    b = Builder()
+    x = b.input(0, (n,), v.dtype)
+    c = b.add("map", "copy", (x,), (n,), v.dtype)
+    read, write = Access(source, dtype, 0, {0: 1}), Access(target, dtype, 0, {0: 1})
+    view = GroupView([c], {c: (0,)}, {}, [n], [0], (), (), {(c, 0): read}, [(c, write)])
+    return Work(c, codegen.generate(view), [source], [target], [], [c])
+
+
+# -- work --------------------------------------------------------------------------------------------------------------
+def work_for(step, places: Places) -> Work | None:
+    if isinstance(step, Group):
+        return group_work(step, places)
+    if step.kind == "place":
+        places.of(step)
+        return None
+    return {"dot": dot_work, "call": call_work, "scan": scan_work, "scatter": scatter_work}[step.kind](step, places)
+
+
+def base_of(v: Value) -> tuple[Value, list[Value]]:
+    chain = []
+    while v.kind in ALIASES:
+        chain.append(v)
+        v = v.args[0]
+    return v, chain
+
+
+def layout(v: Value) -> tuple[tuple[int, ...], int]:
+    """Strides and offset of an operand in the buffer of what it stands over."""
+    if v.kind == "view":
+        return v.attrs
+    return contiguous_strides(v.shape), 0
+
+
+def group_work(g: Group, places: Places) -> Work:
+    nodes = sorted(g.nodes, key=lambda v: v.index)
+    reads: dict[tuple, Access] = {}
+    inline: dict[tuple, Value] = {}
+    work = Work(g, values=nodes)
+    stages = bool(g.reduced)
+    for v in nodes:
+        for k, a in enumerate(v.args):
+            base, chain = base_of(a)
+            if base.kind in ("const", "scalar", "iota"):
+                inline[(v, k)] = base
+                continue
+            if base in g.nodes and direct(v, k, chain) and use_axes(g, (v, k, chain)) == g.nodes[base]:
+                inline[(v, k)] = base
+                continue
+            buffer = places.of(base)
+            if v.kind == "take" and k == 0:
+                access = Access(buffer, base.dtype.name, 0, {-1: a.numel})
+                strides, offset = layout(a)
+                assert a.kind != "view", "a take's table is contiguous"
+            else:
+                strides, offset = layout(a)
+                axes = codegen.operand_axes(AxesOf(g), v, k, a.shape)
+                by_axis: dict[int, int] = {}
+                for axis, s, n in zip(axes, strides, a.shape):
+                    if axis is not None and n != 1:
+                        by_axis[axis] = by_axis.get(axis, 0) + s
+                access = Access(buffer, base.dtype.name, offset, {x: s for x, s in by_axis.items() if s})
+            reads[(v, k)] = access
+            work.reads.append(buffer)
+            work.accesses.append((buffer, access, False, v.kind == "take" or (stages and bool(set(access.strides) & {*g.reduced, *g.inner}))))
+    writes = []
+    for v in nodes:
+        if v not in places.plan.stored:
+            continue
+        into = v.attrs and v.attrs[0] == "into"
+        strides, offset = (v.attrs[2], v.attrs[3]) if into else (contiguous_strides(v.shape), 0)
+        buffer = places.of(v)
+        by_axis = {axis: s for axis, s, n in zip(g.nodes[v], strides, v.shape) if axis is not None and n != 1}
+        access = Access(buffer, v.dtype.name, offset, {x: s for x, s in by_axis.items() if s})
+        writes.append((v, access))
+        work.writes.append(buffer)
+        work.accesses.append((buffer, access, True, stages and bool(set(access.strides) & {*g.reduced, *g.inner})))
+    view = GroupView(nodes, dict(g.nodes), dict(g.reduce_axes), list(g.sizes), list(g.order), g.reduced, g.inner, reads, writes, inline)
+    work.kernel = codegen.generate(view)
+    return work
+
+
+class AxesOf:
+    """What codegen.operand_axes asks of a group."""
+
+    def __init__(self, g: Group):
+        self.axes_of, self.reduce_axes = g.nodes, g.reduce_axes
+
+
+def word(buffer: Buffer, v: Value, offset: int = 0) -> tuple:
+    return ("buffer", buffer, offset, v.dtype.name)
+
+
+def dot_work(v: Value, places: Places) -> Work:
+    a, b = v.args
+    (sa, oa), (sb, ob) = layout(a), layout(b)
+    m, k = a.shape[-2:]
+    n = b.shape[-1]
+    lead = v.shape[:-2]
+    ta, lda = orientation(m, k, *sa[-2:])
+    tb, ldb = orientation(k, n, *sb[-2:])
+    merged = merged_batch(lead, batch_strides(a, sa, len(lead)), batch_strides(b, sb, len(lead)))
+    (n0, a0, b0), (n1, a1, b1) = merged
+    base_a, base_b = places.of(base_of(a)[0]), places.of(base_of(b)[0])
+    out = places.of(v)
+    name = {"float32": "sgemm", "float64": "dgemm"}[v.dtype.name]
+    words = [word(base_a, a, oa), word(base_b, b, ob), word(out, v), ("blas", name), *(("int", x) for x in (
+        m, n, k, lda, ldb, ta, tb, max(n1, 1), a0, a1, b0, b1))]
+    kernel = templates.gemm(v.dtype.name, words, n0 * n1, 2 * m * n * k)
+    if not k:
+        raise AssertionError("a product over nothing is lowered to zeros")
+    return Work(v, kernel, [base_a, base_b], [out], [], [v])
+
+
+def orientation(rows: int, cols: int, sr: int, sc: int) -> tuple[int, int]:
+    """Is the matrix stored transposed, and its leading dimension."""
+    if (sc == 1 or cols == 1) and (rows == 1 or sr >= cols):
+        return 0, (sr if rows > 1 else max(cols, 1))
+    return 1, (sc if cols > 1 else max(rows, 1))
+
+
+def batch_strides(v: Value, strides, n: int) -> list[int]:
+    own = v.shape[:-2]
+    extra = n - len(own)
+    return [0] * extra + [0 if size == 1 else s for size, s in zip(own, strides)]
+
+
+def merged_batch(lead, sa, sb) -> list[tuple[int, int, int]]:
+    out: list[tuple[int, int, int]] = []
+    for n, x, y in zip(lead, sa, sb):
+        if n == 1:
+            continue
+        if out and out[-1][1] == x * n and out[-1][2] == y * n:
+            out[-1] = (out[-1][0] * n, x, y)
+        else:
+            out.append((n, x, y))
+    if len(out) > 2:
+        raise AssertionError("dot: more than two batch dimensions after merging")
+    return [(1, 0, 0)] * (2 - len(out)) + out
+
+
+def scan_work(v: Value, places: Places) -> Work:
+    dim, = v.attrs
+    n = v.shape[dim] if v.shape else 1
+    inner = count(v.shape[dim + 1:])
+    x, out = places.of(base_of(v.args[0])[0]), places.of(v)
+    words = [word(x, v.args[0]), word(out, v), ("int", n), ("int", max(inner, 1))]
+    return Work(v, templates.scan(v.name, v.dtype.name, words, v.numel // max(n, 1), n), [x], [out], [], [v])
+
+
+def scatter_work(v: Value, places: Places) -> Work:
+    _, index, value = v.args
+    i, x, out = places.of(base_of(index)[0]), places.of(base_of(value)[0]), places.of(v)
+    words = [word(i, index), word(x, value), word(out, v), ("int", index.numel), ("int", v.numel), ("errors",)]
+    return Work(v, templates.scatter(v.name, v.dtype.name, words), [i, x, out], [out], [], [v])
+
+
+def call_work(v: Value, places: Places) -> Work | None:
+    op, attrs, metas, which = v.attrs
+    if which:
+        return None
+    results = [v] + [c for c in places.plan.steps if isinstance(c, Value) and c.kind == "call" and c.attrs[3] and c.args[0] is v]
+    reads = [places.of(base_of(a)[0]) for a in v.args]
+    writes = [places.of(r) for r in results]
+    return Work(v, None, reads, writes, [], results)
+
+
+# -- order and memory --------------------------------------------------------------------------------------------------
+def order(works: list[Work], places: Places) -> list[Work]:
+    """Steps that nothing waits for go to the end, equal kernels side by side (an optimizer's update of many parameters)."""
+    written_for: set[int] = set()
+    for w in works:
+        written_for.update(id(b) for b in w.reads)
+    stores: dict[int, int] = {}
+    for w in works:
+        for b in w.writes:
+            stores[id(b)] = stores.get(id(b), 0) + 1
+    sinks, rest = [], []
+    for w in works:
+        last = w.kernel is not None and all(id(b) not in written_for and stores[id(b)] == 1 for b in w.writes)
+        (sinks if last else rest).append(w)
+    by_source: dict[str, list[Work]] = {}
+    for w in sinks:
+        by_source.setdefault(w.kernel.source, []).append(w)
+    return rest + [w for group in by_source.values() for w in group]
+
+
+def plan_arena(works: list[Work]) -> int:
+    """Offsets for temporary buffers: each takes the smallest gap among those alive at the same time. Returns the arena's size."""
+    buffers: list[Buffer] = []
+    for i, w in enumerate(works):
+        for b in [*w.reads, *w.writes]:
+            if b.kind == "arena":
+                if b.first < 0:
+                    b.first = i
+                    buffers.append(b)
+                b.last = i
+    # the partial results of a kernel live during that step only; steps of one region run together
+    scratch = []
+    region_of = regions(works)
+    for i, w in enumerate(works):
+        if w.kernel is not None and w.kernel.scratch:
+            s = Buffer("arena", -1, w.kernel.scratch, first=region_of[i][0], last=region_of[i][1])
+            w.kernel.words = [("buffer", s, x[1], "bytes") if x[0] == "scratch" else x for x in w.kernel.words]
+            scratch.append(s)
+    for b in buffers:
+        b.first, b.last = region_of[b.first][0], region_of[b.last][1]
+    alive: list[Buffer] = []
+    size = 0
+    for b in sorted([*buffers, *scratch], key=lambda b: b.first):
+        alive = [x for x in alive if x.last >= b.first]
+        need = -(-max(b.bytes, 1) // ALIGN) * ALIGN
+        at, best = 0, None
+        for x in sorted(alive, key=lambda x: x.offset):
+            gap = x.offset - at
+            if gap >= need and (best is None or gap < best[0]):
+                best = (gap, at)
+            at = max(at, x.offset + -(-max(x.bytes, 1) // ALIGN) * ALIGN)
+        b.offset = at if best is None else best[1]
+        size = max(size, b.offset + need)
+        alive.append(b)
+    return size
+
+
+def regions(works: list[Work]) -> list[tuple[int, int]]:
+    """For each step the first and last step of the region it runs in: neighbours with one source that don't touch each other's results."""
+    spans: list[tuple[int, int]] = []
+    i = 0
+    while i < len(works):
+        j = i + 1
+        if works[i].kernel is not None:
+            touched = {id(b) for b in works[i].writes}
+            read = {id(b) for b in works[i].reads}
+            while (j < len(works) and works[j].kernel is not None and works[j].kernel.source == works[i].kernel.source
+                   and not any(id(b) in touched for b in [*works[j].reads, *works[j].writes]) and not any(id(b) in read for b in works[j].writes)):
+                touched |= {id(b) for b in works[j].writes}
+                read |= {id(b) for b in works[j].reads}
+                j += 1
+        spans += [(i, j - 1)] * (j - i)
+        i = j
+    return spans
+
+
+def finish(works: list[Work]) -> tuple[list, list]:
+    """Steps with final words; host calls with their operands."""
+    steps: list = []
+    spans = regions(works)
+    for i, w in enumerate(works):
+        if w.kernel is not None:
+            steps.append(KernelStep(w.kernel, spans[i][1] - spans[i][0] + 1 if spans[i][0] == i else 0, [v.line for v in w.values if v.line], w.values))
+        else:
+            steps.append(host_call(w))
+    return steps, [s for s in steps if isinstance(s, HostCall)]
+
+
+def host_call(w: Work) -> HostCall:
+    v = w.make
+    op, (pattern, attrs), metas, _ = v.attrs
+    operands = []
+    k = 0
+    for p in pattern:
+        if p is None:
+            operands.append(("none",))
+        elif p == "value":
+            a = v.args[k]
+            operands.append(("buffer", w.reads[k], a.shape, a.dtype.np))
+            k += 1
+        else:
+            operands.append(p)
+    results = [(b, r.attrs[3], r.shape, r.dtype.np) for b, r in zip(w.writes, w.values)]
+    return HostCall(op, operands, attrs, results, v.line)
+
+
+def report(program, works: list[Work], arena: int) -> None:
+    """What JITORCH_DEBUG shows of a new program."""
+    lines = [f"jitorch: program of {len(program.steps)} steps: {sum(w.kernel is not None for w in works)} kernels, "
+             f"{sum(w.kernel is None for w in works)} calls, {arena / 1e6:.1f} MB of temporaries"]
+    if config.debug >= 2:
+        for w in works:
+            names = " ".join(v.name or v.kind for v in w.values[:12])
+            lines.append(f"  {w.kernel.name if w.kernel else 'call':7s} {w.kernel.units if w.kernel else '':>9} units  {names}")
+            if config.debug >= 3 and w.kernel:
+                lines.append("\n".join("      " + x for x in w.kernel.source.splitlines()))
+    print("\n".join(lines), file=sys.stderr)
+
+

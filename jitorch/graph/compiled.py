@@ -1,0 +1,201 @@
+"""A compiled program: tables for the executor, filled with addresses and run."""
+from __future__ import annotations
+
+import ctypes
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.cpu import templates
+
+
+@dataclass
+class KernelStep:
+    kernel: object
+    region: int                 # how many steps from here on run side by side (0: this one belongs to an earlier one's)
+    lines: list[str]
+    values: list
+    ticket: object = None
+
+
+@dataclass
+class HostCall:
+    op: object
+    operands: list[tuple]
+    attrs: tuple
+    results: list[tuple]
+    line: str | None
+
+
+class CompiledProgram:
+    """Runs the steps of a program. Words of a kernel's table are numbers, or addresses that are set before each run:
+
+    base 0 the arena, 1 the run-time scalars, 2 the error word, then the leaves, then the new results.
+    """
+
+    def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int):
+        self.steps, self.calls, self.arena_bytes, self.outputs, self.leaf_count = steps, calls, arena, outputs, leaves
+        self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
+        self.result_base = {i: 3 + leaves + k for k, i in enumerate(self.fresh)}
+        self.base_count = 3 + leaves + len(self.fresh)
+        self.tables = None
+        self.scalar_places = sorted({w[1] for s in steps if isinstance(s, KernelStep) for w in s.kernel.words if w[0] == "scalar"})
+        self.checks = any(w[0] == "errors" for s in steps if isinstance(s, KernelStep) for w in s.kernel.words)
+        self.local = threading.local()
+        self.request()
+
+    @property
+    def kernel_count(self) -> int:
+        """How many kernels a run starts: equal ones side by side count once."""
+        return sum(1 for s in self.steps if isinstance(s, KernelStep) and s.region)
+
+    # -- compiling ---------------------------------------------------------------------------------------------------
+    def request(self) -> None:
+        from ..kernels.cpu import executor, pool
+        executor.request()
+        for s in self.steps:
+            if isinstance(s, KernelStep):
+                s.ticket = pool.request(s.kernel.source)
+
+    def ready(self) -> bool:
+        """Whether every kernel is compiled; raises if one could not be."""
+        if self.tables is not None:
+            return True
+        from ..kernels.cpu import executor
+        kernels = [s for s in self.steps if isinstance(s, KernelStep)]
+        if executor.Executor.get() is None or not all(s.ticket.ready() for s in kernels):
+            return False
+        self.link()
+        return True
+
+    def link(self) -> None:
+        """Wait for the kernels and make the executor's tables."""
+        from ..kernels.cpu import executor
+        self.executor = executor.Executor.get(wait=True)
+        words: list[int] = []
+        fixups: list[tuple[int, int, int]] = []
+        segments: list = []
+        rows: list[list[int]] = []
+        cumulative = 0
+        for s in self.steps:
+            if isinstance(s, HostCall):
+                if rows:
+                    segments.append(np.array(rows, np.int64))
+                    rows = []
+                segments.append(s)
+                continue
+            s.ticket.wait()
+            if s.ticket.error:
+                raise RuntimeError(f"a kernel of this program could not be compiled (please report this):\n{s.ticket.error}\n{s.kernel.source}")
+            k = s.kernel
+            start = len(words)
+            for w in k.words:
+                if w[0] == "int":
+                    words.append(w[1])
+                elif w[0] == "blas":
+                    words.append(templates.blas_address(w[1]))
+                else:
+                    fixups.append((len(words), *self.address_of(w)))
+                    words.append(0)
+            if s.region:
+                cumulative = 0
+            rows.append([s.ticket.address, start, k.units, k.chunk, s.region, cumulative, int(k.finish), 0])
+            cumulative += -(-k.units // k.chunk)
+        if rows:
+            segments.append(np.array(rows, np.int64))
+        self.words = np.array(words or [0], np.int64)
+        self.fixups = np.array(fixups or [(0, 0, 0)], np.int64)
+        self.fixup_count = len(fixups)
+        self.tables = segments
+
+    def address_of(self, w: tuple) -> tuple[int, int]:
+        """(base, byte offset) of a word that holds an address."""
+        if w[0] == "scalar":
+            return 1, 8 * self.scalar_places.index(w[1])
+        if w[0] == "errors":
+            return 2, 0
+        _, buffer, offset, dtype = w
+        return self.base_of(buffer), buffer.offset + offset * (1 if dtype == "bytes" else ITEMSIZE[dtype])
+
+    def base_of(self, buffer) -> int:
+        if buffer.kind == "arena":
+            return 0
+        if buffer.kind == "leaf":
+            return 3 + buffer.number
+        return self.result_base[buffer.number]
+
+    # -- running -----------------------------------------------------------------------------------------------------
+    def run(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+        if self.tables is None:
+            self.link()
+        mine = self.local
+        if not hasattr(mine, "words"):
+            mine.words = self.words.copy()
+            mine.scalars = (ctypes.c_int64 * max(1, len(self.scalar_places)))()
+            mine.errors = (ctypes.c_int64 * 1)()
+            mine.bases = (ctypes.c_int64 * self.base_count)()
+            mine.addresses = [(t.ctypes.data, len(t)) if isinstance(t, np.ndarray) else t for t in self.tables]
+            mine.words_address, mine.fixups_address = mine.words.ctypes.data, self.fixups.ctypes.data
+        for i, place in enumerate(self.scalar_places):
+            number = scalars[place]
+            if number.__class__ is float:
+                ctypes.c_double.from_buffer(mine.scalars, 8 * i).value = number
+            else:
+                mine.scalars[i] = int(number) if -2 ** 63 <= number < 2 ** 63 else int(np.int64(np.uint64(number % 2 ** 64)))
+        results = [leaves[leaf] if leaf >= 0 else np.empty(n, dtype) for leaf, dtype, n in self.outputs]
+        arena = thread_arena(self.arena_bytes)
+        bases = mine.bases
+        bases[:] = [address(arena), ctypes.addressof(mine.scalars), ctypes.addressof(mine.errors),
+                    *map(address, leaves), *(address(results[i]) for i in self.fresh)]
+        mine.errors[0] = 0
+        run, bases_address = self.executor.run, ctypes.addressof(bases)
+        for t in mine.addresses:
+            if t.__class__ is tuple:
+                run(t[0], t[1], mine.words_address, mine.fixups_address, self.fixup_count, bases_address)
+                if self.checks and mine.errors[0]:
+                    raise IndexError("index out of range in self")
+            else:
+                self.call(t, arena, leaves, results, scalars)
+        return results
+
+    def call(self, c: HostCall, arena, leaves, results, scalars) -> None:
+        """Run an op's reference on the buffers of this run."""
+        def array(buffer, shape, dtype):
+            if buffer.kind == "arena":
+                n = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                return arena[buffer.offset:buffer.offset + n].view(dtype).reshape(shape)
+            return (leaves if buffer.kind == "leaf" else results)[buffer.number].reshape(shape)
+        args = []
+        for o in c.operands:
+            if o[0] == "buffer":
+                args.append(array(*o[1:]))
+            elif o[0] == "none":
+                args.append(None)
+            else:
+                args.append(o[1] if o[0] == "number" else scalars[o[1]])
+        with np.errstate(all="ignore"):
+            out = c.op.reference(*args, *c.attrs)
+        outs = out if isinstance(out, (tuple, list)) else (out,)
+        for buffer, which, shape, dtype in c.results:
+            np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
+
+
+ITEMSIZE = {"float32": 4, "float64": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+_arena = threading.local()
+
+
+def thread_arena(size: int) -> np.ndarray:
+    """This thread's memory for temporaries, 64-byte aligned; grows to the largest program's need."""
+    held = getattr(_arena, "memory", None)
+    if held is None or held.size < size:
+        raw = np.empty(size + 64, np.uint8)
+        shift = -raw.__array_interface__["data"][0] % 64
+        held = _arena.memory = raw[shift:shift + size]
+    return held

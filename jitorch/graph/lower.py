@@ -1,0 +1,308 @@
+"""From recorded steps to a simple IR program: every entry lowers itself, then a few rewrites give the normal form.
+
+The normal form that `schedule` relies on: equal values are one value; maps take their operands without explicit expansion; a reshape or view stands
+directly over a value that has a buffer or is computed; nothing is reduced over no elements; every wanted value is computed for its own sake.
+"""
+from __future__ import annotations
+
+from ..dtypes import FLOAT, bool_, float64, int64
+from .ir import Builder, Value
+from .program import Program
+from .record import contiguous_strides, count
+
+SOURCES = frozenset(("input", "scalar", "const", "iota"))
+ALIASES = frozenset(("reshape", "view"))
+NUMBER_DTYPE = {float: float64, int: int64, bool: bool_}
+
+
+class CanonicalBuilder(Builder):
+    """A builder that returns the existing value where an equal one was made, and rewrites as it goes."""
+
+    def __init__(self):
+        super().__init__()
+        self.known: dict = {}
+        self.metas: list = []
+        self.out: tuple = ()
+
+    def add(self, kind, name, args, shape, dtype, attrs=()):
+        shape = tuple(shape)
+        rewrite = REWRITES.get(kind)
+        if rewrite is not None:
+            better = rewrite(self, kind, name, tuple(args), shape, dtype, attrs)
+            if isinstance(better, Value):
+                return better
+            if better is not None:
+                args = better
+        if kind in ("scatter", "call"):
+            return super().add(kind, name, args, shape, dtype, attrs)
+        # 1, 1.0, True and 0.0, -0.0 are equal but not the same constant
+        exact = (repr(attrs), dtype) if kind == "const" else attrs
+        key = (kind, name, tuple(id(a) for a in args), shape, dtype, exact)
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = super().add(kind, name, args, shape, dtype, attrs)
+        return found
+
+    def fresh(self, v: Value) -> Value:
+        """A copy of `v` that is a value of its own."""
+        return Builder.add(self, "map", "copy", (v,), v.shape, v.dtype)
+
+
+def rewrite_map(b, kind, name, args, shape, dtype, attrs):
+    """Operands lose their expansion: maps broadcast by themselves. The shape must not depend on it."""
+    stripped = tuple(strip_expand(a) for a in args)
+    if name == "cast" and stripped[0].dtype is dtype and stripped[0].shape == shape:
+        return stripped[0]
+    return stripped
+
+
+def strip_expand(v: Value) -> Value:
+    return v.args[0] if v.kind == "view" and v.name == "expand" else v
+
+
+def rewrite_reshape(b, kind, name, args, shape, dtype, attrs):
+    v, = args
+    while v.kind == "reshape":
+        v = v.args[0]
+    if v.shape == shape:
+        return v
+    if v.kind == "iota":
+        v = b.map("copy", v)
+    if v.kind == "view":
+        if v.name == "expand" and v.args[0].numel == 1:
+            return b.expand(b.reshape(v.args[0], ()), shape)
+        v = b.map("copy", v) if v.name != "expand" else explicit(b, v)
+    return (v,)
+
+
+def explicit(b, v: Value) -> Value:
+    """An expanded value written out: a copy whose shape is its own."""
+    return Builder.add(b, "map", "copy", (v.args[0],), v.shape, v.dtype)
+
+
+def rewrite_view(b, kind, name, args, shape, dtype, attrs):
+    v, = args
+    if v.kind == "view":
+        strides, offset = attrs
+        if v.numel and v.shape and v.args[0].numel == 1:      # a view of one repeated number repeats that number
+            return b.expand(b.reshape(v.args[0], ()), shape) if name != "expand" or v.args[0].shape else None
+        v = explicit(b, v) if v.name == "expand" else b.map("copy", v)
+    return (v,)
+
+
+def rewrite_reduce(b, kind, name, args, shape, dtype, attrs):
+    v, = args
+    n = count(v.shape[d] for d in attrs)
+    if v.numel == 0 or n == 0:
+        if count(shape) == 0 or name in ("sum", "any"):
+            start = 0
+        elif name in ("prod", "all"):
+            start = 1
+        else:
+            raise RuntimeError(f"{name}(): expected a reduction over at least one element")
+        return b.map_of(b.const(start, dtype), shape)
+    if n == 1:
+        if name in ("argmax", "argmin"):
+            return b.map_of(b.const(0, dtype), shape)
+        return b.cast(v, dtype)
+    if name in ("argmax", "argmin") and len([d for d in attrs if v.shape[d] != 1]) > 1:
+        return b.reshape(b.reduce(name, b.reshape(v, (v.numel,)), (0,)), shape)     # the index counts in row-major order
+    return (explicit(b, v),) if v.kind == "view" and v.name == "expand" else None
+
+
+def rewrite_table(b, kind, name, args, shape, dtype, attrs):
+    """A take's index may be computed in registers; its table has to be in memory."""
+    return (contiguous(b, args[0]), strip_expand(args[1]))
+
+
+def rewrite_whole(b, kind, name, args, shape, dtype, attrs):
+    """Operands of routines are whole contiguous arrays."""
+    return tuple(contiguous(b, a) for a in args)
+
+
+def rewrite_dot(b, kind, name, args, shape, dtype, attrs):
+    """Operands of a matrix product: any strides that BLAS takes, at most two batch dimensions."""
+    args = tuple(in_memory(b, a) if blas_takes(a) else contiguous(b, a) for a in args)
+    if len(shape) > 4:          # at most two batch dimensions after merging: else written out in full
+        lead = shape[:-2]
+        args = tuple(contiguous(b, b.expand(a, (*lead, *a.shape[-2:]))) for a in args)
+    return args
+
+
+def in_memory(b, v: Value) -> Value:
+    base = v
+    while base.kind in ALIASES:
+        base = base.args[0]
+    return explicit(b, v) if base.kind in ("const", "scalar", "iota") and v.name == "expand" else b.map("copy", v) if base.kind in ("const", "scalar", "iota") else v
+
+
+def contiguous(b, v: Value) -> Value:
+    if v.kind == "view":
+        return explicit(b, v) if v.name == "expand" else b.map("copy", v)
+    return in_memory(b, v)
+
+
+def blas_takes(v: Value) -> bool:
+    """Whether the last two dimensions have a unit stride, and the others collapse into at most two."""
+    if v.kind != "view":
+        return True
+    strides = v.attrs[0]
+    rows, cols = v.shape[-2:]
+    sr, sc = strides[-2:]
+    if not ((sc == 1 or cols == 1) and (sr >= cols or rows == 1) or (sr == 1 or rows == 1) and (sc >= rows or cols == 1)):
+        return False
+    return v.numel > 0 and len(collapsed(v.shape[:-2], strides[:-2])) <= 2
+
+
+def collapsed(shape, strides) -> list[tuple[int, int]]:
+    """Dimensions as (size, stride), neighbours that run through as one merged."""
+    out: list[tuple[int, int]] = []
+    for n, s in zip(shape, strides):
+        if n == 1:
+            continue
+        if out and out[-1][1] == s * n:
+            out[-1] = (out[-1][0] * n, s)
+        else:
+            out.append((n, s))
+    return out
+
+
+REWRITES = {"take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "dot": rewrite_dot, "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce}
+
+
+def _map_of(self, v: Value, shape) -> Value:
+    return v if v.shape == tuple(shape) else self.expand(v, shape)
+
+
+CanonicalBuilder.map_of = _map_of
+
+
+def lower(program: Program) -> tuple[list[Value], list[Value]]:
+    """The IR values of a program, in an order in which they can be computed, and the wanted ones."""
+    b = CanonicalBuilder()
+    slots: dict[int, Value] = {}
+    leaf_number = {s.index: i for i, s in enumerate(program.leaves)}
+    for step in program.steps:
+        b.line = step.line
+        for i, v in enumerate(lower_step(b, step, slots, leaf_number)):
+            slots[step.index + i] = v
+    wanted, taken = [], set()
+    for slot, _ in program.wanted:
+        v = slots[slot]
+        if v.kind in SOURCES or v.kind in ALIASES or id(v) in taken:
+            v = explicit(b, v) if v.kind == "view" and v.name == "expand" else b.fresh(v)
+        taken.add(id(v))
+        wanted.append(v)
+    values = reachable(b.values, wanted)
+    return with_stores(b, values), wanted
+
+
+def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ...]:
+    if step.op == "leaf":
+        meta = step.metas[0]
+        return (b.input(leaf_number[step.index], meta.shape, meta.dtype),)
+    if step.op == "view":
+        shape, strides, offset = step.attrs
+        base = slots[step.slots[0]]
+        return (b.expand(base, shape) if is_expand(base.shape, shape, strides, offset) else b.strided(base, shape, strides, offset),)
+    args, metas, pattern, k = [], [], [], 0
+    for slot in step.slots:
+        if slot is None:
+            args.append(None)
+            metas.append(None)
+            pattern.append(None)
+        elif slot < 0:
+            number = step.scalars[k]
+            kind = type(number)
+            if step.where is not None:
+                args.append(b.scalar(step.where[k], NUMBER_DTYPE[kind]))
+                pattern.append(("scalar", step.where[k]))
+            else:
+                args.append(number)
+                pattern.append(("number", number))
+            metas.append(kind)
+            k += 1
+        else:
+            args.append(slots[slot])
+            metas.append(args[-1])
+            pattern.append("value")
+    b.metas, b.out = metas, step.metas
+    made = step.op.lower(b, *args, *step.attrs) if step.op.lower is not None else None
+    if made is None:
+        made = b.call(step.op, [a for a, p in zip(args, pattern) if p == "value"], (tuple(pattern), step.attrs), step.metas)
+    made = made if isinstance(made, tuple) else (made,)
+    checked = []
+    for v, meta in zip(made, step.metas):
+        if v.dtype is not meta.dtype:
+            v = b.cast(v, meta.dtype)
+        if v.shape != meta.shape:
+            if v.numel != meta.numel:
+                v = b.expand(v, meta.shape)
+            else:
+                v = b.reshape(v, meta.shape)
+        checked.append(v)
+    return tuple(checked)
+
+
+def is_expand(base_shape, shape, strides, offset) -> bool:
+    """Whether a strided view only repeats dimensions (right-aligned broadcasting)."""
+    extra = len(shape) - len(base_shape)
+    if offset or extra < 0:
+        return False
+    natural = contiguous_strides(base_shape)
+    for i, (n, s) in enumerate(zip(shape, strides)):
+        have = 1 if i < extra else base_shape[i - extra]
+        if n == 1 and have == 1:
+            continue
+        if have == 1 and s == 0:
+            continue
+        if i < extra or have != n or s != natural[i - extra]:
+            return False
+    return True
+
+
+def reachable(values: list[Value], wanted: list[Value]) -> list[Value]:
+    marked: set[int] = set()
+    stack = list(wanted)
+    while stack:
+        v = stack.pop()
+        if v.index not in marked:
+            marked.add(v.index)
+            stack.extend(v.args)
+    return [v for v in values if v.index in marked]
+
+
+def with_stores(b: CanonicalBuilder, values: list[Value]) -> list[Value]:
+    """Split every `place` and `scatter` into stores (copies into a part of the new buffer) and the buffer they fill; number anew."""
+    out: list[Value] = []
+    for v in values:
+        if v.kind == "place":
+            has_base, fill, regions = v.attrs
+            stores, natural = [], contiguous_strides(v.shape)
+            pieces = list(v.args[1:] if has_base else v.args)
+            if has_base:
+                stores.append((v.args[0], v.shape, natural, 0))
+            elif fill is not None:
+                stores.append((b.const(fill, v.dtype), v.shape, natural, 0))
+            stores += [(p, p.shape, s, o) for p, (s, o) in zip(pieces, regions)]
+            v.args = tuple(store(b, v, *s) for s in stores)
+            out.extend(v.args)
+        elif v.kind == "scatter":
+            first = store(b, v, v.args[0], v.shape, contiguous_strides(v.shape), 0)
+            v.args = (first, *v.args[1:])
+            out.append(first)
+        out.append(v)
+    for i, v in enumerate(out):
+        v.index = i
+    return out
+
+
+def store(b, target: Value, v: Value, shape, strides, offset) -> Value:
+    """A copy of `v` into a region of `target`'s buffer."""
+    s = Value(b, "map", "copy", (strip_expand(v),), shape, target.dtype, ("into", target, tuple(strides), offset))
+    s.line = target.line
+    return s
+
+
+def is_float(v: Value) -> bool:
+    return v.dtype.category == FLOAT
