@@ -38,3 +38,18 @@ from ..ops.activations import (
     threshold,
     threshold_,
 )
+from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from ..ops.families import PUBLIC
+from ..ops.normalization import (
+    batch_norm,
+    cosine_similarity,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    pairwise_distance,
+    rms_norm,
+)
+
+sigmoid, tanh = PUBLIC["sigmoid"], PUBLIC["tanh"]

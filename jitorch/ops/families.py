@@ -7,10 +7,13 @@ from . import (
     convert,
     convolution,
     creation,
+    dropout,
     elementwise,
     indexing,
     movement,
+    normalization,
     pooling,
+    random,
     reductions,
     views,
 )

@@ -50,7 +50,7 @@ class NumpyReading:
         return np.arange(shape[dim]).reshape([-1 if i == dim else 1 for i in range(len(shape))])
 
     def cast(self, x, dtype):
-        return np.asarray(x).astype(dtype.np)
+        return np.asarray(x).astype(getattr(dtype, "np", dtype))
 
     def reshape(self, x, shape):
         return np.reshape(x, shape)

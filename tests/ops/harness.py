@@ -99,7 +99,7 @@ def differentiate(torch, roots, leaves, seed: int):
 def collect(out: Outcome, kind: str, tensors, leaves=()) -> None:
     """Keep tensors as arrays; a gradient that is None counts as zeros."""
     for i, x in enumerate(tensors):
-        out.arrays[f"{kind} {i}"] = np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().numpy())
+        out.arrays[f"{kind} {i}"] = np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().numpy(force=True))
 
 
 def compare(got: Outcome, want: Outcome, tolerance=None) -> None:
