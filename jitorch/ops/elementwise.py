@@ -66,7 +66,8 @@ def to_value(b, v, dtype):
 def define(name: str, numpy, expression=None, vjp=None, *, saves: str = "", promote: str = "same", grad_name=None, check=None):
     """Make an elementwise entry; returns the function that records it.
 
-    numpy(*arrays): operands already cast to the dtype computed in. expression(b, *values): the same in IR, or the name of a map.
+    numpy(*arrays): operands already cast to the dtype computed in. expression(b, *values): the same in IR, or the name of a map; where it
+    gives None, the reference runs.
     vjp(ctx, g): gradients of all operands; broadcasting is undone by the engine. check(*metas) raises the user's errors.
     """
     if isinstance(expression, str):
@@ -83,7 +84,8 @@ def define(name: str, numpy, expression=None, vjp=None, *, saves: str = "", prom
 
     def lower(b, *values):
         compute, out = promoted(name, promote, b.metas)
-        return b.cast(expression(b, *(v if v is None else to_value(b, v, compute) for v in values)), out)
+        result = expression(b, *(v if v is None else to_value(b, v, compute) for v in values))
+        return None if result is None else b.cast(result, out)
 
     op = Op(name, infer=infer, reference=reference, lower=lower if expression else None, vjp=vjp, saves=saves, grad_name=grad_name)
 
@@ -382,15 +384,12 @@ def trunc_divide(a, d):
     return q + ((r != 0) & ((a < 0) != (d < 0)))
 
 
-def division(name: str, floats, ints):
+def division(floats, ints):
     """Lowering of a division: integers by a number (known not to be zero) compile; by a tensor, the reference runs and checks."""
     def expression(b, a, d):
         if a.dtype.category == FLOAT:
             return floats(b, a, d)
-        if d.kind in ("const", "scalar"):
-            return ints(b, a, d)
-        shape = b.out[0].shape
-        return b.call(FUNCTIONS[name].op, (b.expand(a, shape), b.expand(d, shape)), (), b.out)[0]
+        return ints(b, a, d) if isinstance(b.metas[1], type) else None
     return expression
 
 
@@ -500,10 +499,7 @@ def pow_reference(x, y):
 def pow_expression(b, x, y):
     if x.dtype.category == FLOAT:
         return b.map("pow", x, y)
-    if y.kind == "const" and 0 <= y.attrs[0] <= 64:
-        return integer_power(b, x, int(y.attrs[0]))
-    shape = b.out[0].shape
-    return b.call(FUNCTIONS["pow"].op, (b.expand(x, shape), b.expand(y, shape)), (), b.out)[0]
+    return integer_power(b, x, int(y.attrs[0])) if y.kind == "const" and 0 <= y.attrs[0] <= 64 else None
 
 
 def integer_power(b, x, n: int):
@@ -564,10 +560,10 @@ BINARY = [
     ("sub", np.subtract, "sub", lambda c, g: (g, -g if c.needs[1] else None), "", "same"),
     ("mul", np.multiply, logical("mul", "and"), mul_slope, "01", "same"),
     ("div", np.divide, "div", div_slope, "01", "float"),
-    ("_div_floor", checked(np.floor_divide), division("_div_floor", mapped("floordiv"), mapped("floordiv")), no_slope, "", "number"),
-    ("_div_trunc", checked(trunc_divide), division("_div_trunc", lambda b, a, d: b.map("trunc", a / d), trunc_ints), no_slope, "", "number"),
-    ("remainder", checked(np.remainder), division("remainder", mapped("remainder"), mapped("remainder")), remainder_slope, "01", "number"),
-    ("fmod", checked(np.fmod), division("fmod", mapped("fmod"), lambda b, a, d: a - trunc_ints(b, a, d) * d), fmod_slope, "01", "number"),
+    ("_div_floor", checked(np.floor_divide), division(mapped("floordiv"), mapped("floordiv")), no_slope, "", "number"),
+    ("_div_trunc", checked(trunc_divide), division(lambda b, a, d: b.map("trunc", a / d), trunc_ints), no_slope, "", "number"),
+    ("remainder", checked(np.remainder), division(mapped("remainder"), mapped("remainder")), remainder_slope, "01", "number"),
+    ("fmod", checked(np.fmod), division(mapped("fmod"), lambda b, a, d: a - trunc_ints(b, a, d) * d), fmod_slope, "01", "number"),
     ("pow", pow_reference, pow_expression, pow_slope, "01o", "same"),
     ("maximum", np.maximum, logical("maximum", "or"), larger_slope(">"), "01", "same"),
     ("minimum", np.minimum, logical("minimum", "and"), larger_slope("<"), "01", "same"),
