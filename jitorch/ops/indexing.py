@@ -114,7 +114,6 @@ def plan(x, index):
         else:
             basic.append((":",))
             tensors.append(item)
-            check_index(item, shape[dim], dim)
             dim += 1
     while tensors and tensors[-1] is None:
         tensors.pop()
@@ -247,6 +246,8 @@ def setitem(self, index, value) -> None:
                         f"to a torch.{self.dtype.label}Tensor")
     if isinstance(value, np.generic):
         value = value.item()
+    if index is False:
+        return
     mask = single_mask(index)
     if mask is not None and (not is_tensor(value) or value.ndim == 0) and mask.shape == self.shape[:mask.ndim]:
         check_writable(self)
@@ -259,6 +260,8 @@ def setitem(self, index, value) -> None:
         return
     if is_tensor(value) and value._storage is target._storage and value._meta.key == target._meta.key:
         return                                   # x[i] += 1 has already written through the view
+    if target is self:                           # all of it: a view, so that the history says so
+        target = basic_op(self, *((":",),) * self.ndim)
     assign(target, fitted(converted(value, self.dtype), target))
 
 
@@ -325,7 +328,7 @@ def index_infer(m, *args):
     *metas, pattern = args
     shape, dims, at = index_shapes(metas, pattern)
     out = index_result_shape(m.shape, shape, dims, at)
-    if prod(out) and any(m.shape[d] == 0 for d in dims):
+    if prod(shape) and any(m.shape[d] == 0 for d in dims):
         raise IndexError("index is out of bounds for dimension with size 0")
     return Meta(out, m.dtype)
 
@@ -342,7 +345,14 @@ def numpy_index(indices, pattern, shape):
 
 def index_reference(x, *args):
     *indices, pattern = args
+    if nothing_picked(x.shape, indices, pattern):
+        return x.reshape(-1)[:0].reshape(index_result_shape(x.shape, *index_shapes(indices, pattern)))
     return x[numpy_index(indices, pattern, x.shape)]
+
+
+def nothing_picked(shape, indices, pattern) -> bool:
+    """Whether the result is empty: then PyTorch looks at no index."""
+    return any(n == 0 and not (d < len(pattern) and pattern[d]) for d, n in enumerate(shape)) or any(0 in i.shape for i in indices)
 
 
 def linear_indices(b, shape, indices, pattern):
@@ -412,6 +422,8 @@ def put_infer(m, v, *args):
 def put_reference(x, value, *args):
     *indices, pattern, accumulate = args
     out = x.copy()
+    if nothing_picked(x.shape, indices, pattern):
+        return out
     index = numpy_index(indices, pattern, x.shape)
     if accumulate:
         np.add.at(out, index, value)
@@ -445,7 +457,12 @@ def index_pattern(x, tensors):
     """(pattern, index tensors) of a list with None for kept dimensions."""
     if len(tensors) > x.ndim:
         raise IndexError(f"too many indices for tensor of dimension {x.ndim} (got {len(tensors)})")
-    return tuple(t is not None for t in tensors), tuple(t for t in tensors if t is not None)
+    pattern, indices = tuple(t is not None for t in tensors), tuple(t for t in tensors if t is not None)
+    if not nothing_picked(x._meta.shape, indices, pattern):
+        for d, t in enumerate(tensors):
+            if t is not None:
+                check_index(t, x._meta.shape[d], d)
+    return pattern, indices
 
 
 def index_select_all(x, tensors):
@@ -476,8 +493,6 @@ def expanded_indices(x, indices) -> list:
                                      f"{list(x.shape)} at index {len(out) + k}")
             out.extend(nonzero(i, as_tuple=True))
         elif i.dtype in (int64, int32):
-            if len(out) < x.ndim:
-                check_index(i, x.shape[len(out)], len(out))
             out.append(i)
         else:
             raise IndexError(INDEX_TYPES)
@@ -561,6 +576,8 @@ gather_op = Op("gather", infer=gather_infer, reference=gather_reference, lower=g
 def gather(input, dim: int, index, *, sparse_grad: bool = False, out=None):
     """out[i][j] = input[index[i][j]][j] (for dim 0): elements picked along `dim`, in index's shape."""
     dim = wrap_dim(dim, input.ndim)
+    if index._meta.numel == 0:
+        index = index if index.dtype is int64 else index.to(int64)
     check_index(index, input.shape[dim] if input.ndim else 1, dim, error=OutOfRange, negative=False)
     result = apply(gather_op, (input, index), (dim,))
     return result if out is None else write_out(out, result)
@@ -855,9 +872,9 @@ def index_fill(input, dim: int, index, value):
         if value.ndim:
             raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
         value = value.to(input.dtype)
-    else:
-        value = converted(value, input.dtype)
-    return reshape(apply(index_put_op, (lifted(input), value, index), (pattern_at(dim), False)), input.shape)
+    n = input.shape[dim] if input.ndim else 1
+    mask = apply(index_put_op, (filled((n,), False, bool_), True, index), ((True,), False))
+    return masked_fill(input, reshape(mask, [n if d == dim else 1 for d in range(input.ndim)]), value)
 
 
 def index_reduce(input, dim: int, index, source, reduce: str, *, include_self: bool = True, out=None):
@@ -911,6 +928,7 @@ def take_along_dim(input, indices, dim: int | None = None, *, out=None):
     shape = broadcast([[1 if d == dim else n for d, n in enumerate(t.shape)] for t in (input, indices)])
     a = expand(input, *[input.shape[d] if d == dim else n for d, n in enumerate(shape)])
     i = expand(indices, *[indices.shape[d] if d == dim else n for d, n in enumerate(shape)])
+    i = where3(i < 0, i + input.shape[dim], i)
     return gather(a, dim, i, out=out)
 
 
@@ -1116,6 +1134,66 @@ def scale_gradient(x, scale):
     return apply(scale_gradient_op, (x, scale))
 
 
+def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
+                  per_sample_weights=None, include_last_offset: bool = False, padding_idx: int | None = None):
+    """Sums, means or maxima of the embeddings of bags of indices: the rows of a matrix, or the parts of a vector that begin at `offsets`.
+
+    Bags without an index (other than padding_idx) give zeros. As `torch.nn.functional.embedding_bag`.
+    """
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    if per_sample_weights is not None and mode != "sum":
+        raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). "
+                                  "Please open a feature request on GitHub.")
+    if per_sample_weights is not None and input.shape != per_sample_weights.shape:
+        raise ValueError(f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have the same shape as the input ({list(input.shape)})")
+    if input.ndim == 2:
+        if offsets is not None:
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, found offsets of type "
+                             f"{type(offsets)}")
+        bags, owner = input.shape[0], np.repeat(np.arange(input.shape[0]), input.shape[1])
+    elif input.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        if offsets.ndim != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+        starts = offsets._array()
+        starts = starts[:-1] if include_last_offset else starts
+        if len(starts) and starts[0] != 0:
+            raise ValueError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}")
+        bags, owner = len(starts), np.searchsorted(starts, np.arange(input.shape[0]), side="right") - 1
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
+    indices = reshape(input, (input._meta.numel,))
+    rows = embedding(indices, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    if per_sample_weights is not None:
+        rows = rows * reshape(per_sample_weights, (indices.shape[0], 1))
+    counted = np.ones(len(owner), bool)
+    if padding_idx is not None:
+        counted = indices._array() != padding_idx % weight.shape[0]
+        rows = masked_fill(rows, from_array(~counted[:, None]), 0.0 if mode != "max" else float("-inf"))
+    place, width = from_array(owner.astype(np.int64)), weight.shape[1]
+    zeros = filled((bags, width), 0, weight.dtype)
+    if mode == "max":
+        result = scatter_reduce(zeros, 0, expand(reshape(place, (len(owner), 1)), len(owner), width), rows, "amax", include_self=False)
+        full = np.bincount(owner[counted], minlength=bags) > 0
+        return masked_fill(result, from_array(~full[:, None]), 0.0)
+    total = apply(index_put_op, (zeros, rows, place), ((True,), True))
+    if mode == "sum":
+        return total
+    counts = np.maximum(np.bincount(owner[counted], minlength=bags), 1).astype(weight.dtype.np)
+    return total / from_array(counts[:, None])
+
+
+def nonzero_static(input, *, size: int, fill_value: int = -1, out=None):
+    """`nonzero` with so many rows: cut, or filled up with fill_value."""
+    found = nonzero(input)._array()
+    rows = np.full((size, found.shape[1]), fill_value, np.int64)
+    rows[:min(size, len(found))] = found[:size]
+    result = from_array(rows)
+    return result if out is None else write_out(out, result)
+
+
 def inplace(name: str, function):
     def method(self, *args, **kwargs):
         check_writable(self)
@@ -1127,7 +1205,7 @@ def inplace(name: str, function):
 
 METHODS["__getitem__"], METHODS["__setitem__"] = getitem, setitem
 for _f in (index_put, gather, scatter, scatter_add, scatter_reduce, index_select, index_add, index_copy, index_fill, index_reduce, take,
-           take_along_dim, masked_fill, masked_select, masked_scatter, nonzero, argwhere):
+           take_along_dim, masked_fill, masked_select, masked_scatter, nonzero, nonzero_static, argwhere):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 for _f in (scatter, scatter_add, scatter_reduce, index_add, index_copy, index_fill, index_reduce, masked_scatter):
     inplace(_f.__name__ + "_", _f)

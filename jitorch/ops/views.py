@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..graph.record import Meta, contiguous_strides, count
-from ..tensor import clone_of, make_view
+from ..dtypes import int64
+from ..graph.ir import broadcast
+from ..graph.record import Meta, Size, contiguous_strides, count
+from ..tensor import assign, check_writable, clone_of, make_view
 from .dispatch import METHODS, PUBLIC, VIEWS, Op, apply
 
 
@@ -30,7 +32,6 @@ class ViewOp:
         if meta is None:
             meta = cache[key] = self.geometry(t._meta, *attrs)
         return make_view(t, meta, self, attrs)
-
 
 
 def wrap_dim(dim: int, ndim: int) -> int:
@@ -101,22 +102,40 @@ def scatter_vjp(ctx, g):
 
 
 def add_reference(base, value, shape, strides, offset):
+    """Adds one slice that does not overlap after another."""
     out = np.array(base, order="C").reshape(-1)
-    np.add.at(out, strided_indices(shape, strides, offset), value)
+    if not value.size:
+        return out.reshape(base.shape)
+    dims = sorted((d for d, n in enumerate(shape) if n > 1), key=lambda d: shape[d])
+    loop = []
+    for d in dims:
+        if not overlapping([1 if e in loop else n for e, n in enumerate(shape)], strides):
+            break
+        loop.append(d)
+    rest = [1 if e in loop else n for e, n in enumerate(shape)]
+    steps = [s * out.itemsize for s in strides]
+    for at in np.ndindex(*(shape[d] for d in loop)):
+        start = offset + sum(i * strides[d] for i, d in zip(at, loop))
+        part = value[tuple(slice(at[loop.index(d)], at[loop.index(d)] + 1) if d in loop else slice(None) for d in range(len(shape)))]
+        target = np.lib.stride_tricks.as_strided(out[start:], rest, steps)
+        target += part
     return out.reshape(base.shape)
 
 
-def strided_indices(shape, strides, offset):
-    index = np.full(shape, offset, np.int64)
+def add_lower(b, base, value, shape, strides, offset):
+    linear = None
     for d, (n, s) in enumerate(zip(shape, strides)):
-        index += (np.arange(n) * s).reshape([-1 if i == d else 1 for i in range(len(shape))])
-    return index
+        if n > 1 and s:
+            term = b.iota([n if e == d else 1 for e in range(len(shape))], d) * s
+            linear = term if linear is None else linear + term
+    linear = b.const(offset, int64) if linear is None else linear + offset if offset else linear
+    return b.scatter("add", base, b.expand(linear, shape), b.expand(value, shape))
 
 
 as_strided = ViewOp("as_strided", strided_geometry, as_strided_vjp)
 as_strided_scatter = Op("as_strided_scatter", infer=lambda base, value, *a: Meta(base.shape, base.dtype), reference=scatter_reference,
                         lower=scatter_lower, vjp=scatter_vjp)
-as_strided_add = Op("_as_strided_add", infer=lambda base, value, *a: Meta(base.shape, base.dtype), reference=add_reference,
+as_strided_add = Op("_as_strided_add", infer=lambda base, value, *a: Meta(base.shape, base.dtype), reference=add_reference, lower=add_lower,
                     vjp=lambda ctx, g: (g, as_strided(g.contiguous(), *ctx.attrs)))
 
 
@@ -146,7 +165,7 @@ def reshape_strides(m: Meta, shape):
     # walk both shapes from the back, matching runs of dimensions that are contiguous among themselves
     strides = [0] * len(shape)
     view = len(shape) - 1
-    chunk_stride, run, old = None, 1, len(m.shape) - 1
+    run, old = 1, len(m.shape) - 1
     base_stride = m.strides[-1] if m.shape else 1
     for d in range(old, -1, -1):
         run *= m.shape[d]
@@ -160,7 +179,6 @@ def reshape_strides(m: Meta, shape):
                 return None
             if d > 0:
                 base_stride, run = m.strides[d - 1], 1
-    del chunk_stride
     return tuple(strides) if view < 0 else None
 
 
@@ -430,9 +448,302 @@ def unfold(input, dimension: int, size: int, step: int):
     return unfold_op(input, dim, size, step)
 
 
-for _f in (view, reshape, permute, transpose, t, expand, squeeze, unsqueeze, select, narrow, diagonal, unfold):
+# -- shapes under other names ----------------------------------------------------------------------------------------
+def flatten(input, start_dim: int = 0, end_dim: int = -1):
+    """The dimensions from start_dim to end_dim as one."""
+    if input.ndim == 0:
+        return reshape(input, (1,))
+    a, b = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
+    if a > b:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    shape = input.shape
+    return input if a == b else reshape(input, (*shape[:a], count(shape[a:b + 1]), *shape[b + 1:]))
+
+
+def unflatten(input, dim: int, sizes):
+    """One dimension as several; one of the sizes may be -1."""
+    dim = wrap_dim(dim, input.ndim)
+    sizes = tuple(int(s) for s in ([sizes] if isinstance(sizes, int) else sizes))
+    n = input.shape[dim]
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    if sizes.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    if -1 in sizes and n % max(-count(sizes), 1) == 0 and count(sizes):
+        sizes = tuple(n // -count(sizes) if s == -1 else s for s in sizes)
+    if count(sizes) != n or -1 in sizes:
+        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input tensor")
+    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1:]))
+
+
+def ravel(input):
+    """All elements as a vector."""
+    return reshape(input, (input._meta.numel,))
+
+
+def view_as(self, other):
+    """`view` with the sizes of another tensor."""
+    return view(self, other.shape)
+
+
+def reshape_as(self, other):
+    """`reshape` with the sizes of another tensor."""
+    return reshape(self, other.shape)
+
+
+def expand_as(self, other):
+    """`expand` to the sizes of another tensor."""
+    return expand(self, other.shape)
+
+
+def broadcast_to(input, size):
+    """`expand` to `size`."""
+    return expand(input, tuple(size))
+
+
+def broadcast_shapes(*shapes):
+    """The shape that tensors of these shapes broadcast to. RuntimeError where they don't."""
+    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    for s in shapes:
+        if any(n < 0 for n in s):
+            raise RuntimeError(f"Trying to create tensor with negative dimension ({min(s)}): ({min(s)})")
+    try:
+        return Size(broadcast(shapes) if shapes else ())
+    except RuntimeError:
+        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
+
+
+def broadcast_tensors(*tensors):
+    """The tensors expanded to their common shape, as views."""
+    if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+        tensors = tuple(tensors[0])
+    shape = broadcast([x.shape for x in tensors])
+    return tuple(expand(x, shape) for x in tensors)
+
+
+def movedim(input, source, destination):
+    """Dimensions moved to other places, the others keeping their order."""
+    source = (source,) if isinstance(source, int) else tuple(source)
+    destination = (destination,) if isinstance(destination, int) else tuple(destination)
+    if len(source) != len(destination):
+        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of dims as destination ({list(destination)} dims)")
+    a, b = [wrap_dim(d, input.ndim) for d in source], [wrap_dim(d, input.ndim) for d in destination]
+    for what, dims in (("source", a), ("destination", b)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{what}` ({list(source if what == 'source' else destination)})")
+    if input.ndim == 0:
+        return permute_op(input, ())
+    rest = iter(d for d in range(input.ndim) if d not in a)
+    target = dict(zip(b, a))
+    return permute_op(input, tuple(target[d] if d in target else next(rest) for d in range(input.ndim)))
+
+
+def adjoint(input):
+    """The last two dimensions swapped (the conjugate transpose of real matrices)."""
+    if input.ndim < 2:
+        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+    return transpose_op(input, -2, -1)
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------
+def unbind(input, dim: int = 0):
+    """The slices of a dimension, as a tuple of views."""
+    if not input.shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    dim = wrap_dim(dim, input.ndim)
+    return tuple(select_op(input, dim, i) for i in range(input.shape[dim]))
+
+
+def split(tensor, split_size_or_sections, dim: int = 0):
+    """Pieces of a dimension, each `split_size` long (the last may be shorter), or of the sizes listed."""
+    if tensor.ndim == 0:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    dim = wrap_dim(dim, tensor.ndim)
+    n = tensor.shape[dim]
+    if isinstance(split_size_or_sections, (list, tuple)):
+        return split_with_sizes(tensor, split_size_or_sections, dim)
+    size = int(split_size_or_sections)
+    if size < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+    if size == 0 and n:
+        raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+    pieces = max(-(-n // size), 1) if size else 1
+    return tuple(slice_op(tensor, dim, i * size, min(size, n - i * size), 1) for i in range(pieces))
+
+
+def split_with_sizes(input, split_sizes, dim: int = 0):
+    """Pieces of a dimension with the sizes listed, which must add up to it."""
+    dim = wrap_dim(dim, input.ndim)
+    n, given = input.shape[dim], [int(s) for s in split_sizes]
+    if sum(given) != n:
+        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got split_sizes={given}")
+    if any(s < 0 for s in given):
+        raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={given}")
+    pieces, at = [], 0
+    for size in given:
+        pieces.append(slice_op(input, dim, at, size, 1))
+        at += size
+    return tuple(pieces)
+
+
+def chunk(input, chunks: int, dim: int = 0):
+    """At most `chunks` pieces of a dimension, of the same size but for the last."""
+    if input.ndim == 0:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = wrap_dim(dim, input.ndim)
+    n = input.shape[dim]
+    size = -(-n // chunks)
+    return split(input, size, dim) if n else split_with_sizes(input, [0] * chunks, dim)
+
+
+def tensor_split(input, indices_or_sections, dim: int = 0):
+    """Pieces of a dimension: so many of about the same size, or cut at the indices listed."""
+    if input.ndim == 0:
+        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
+    dim = wrap_dim(dim, input.ndim)
+    n = input.shape[dim]
+    cuts = indices_or_sections.tolist() if hasattr(indices_or_sections, "_meta") else indices_or_sections
+    if isinstance(cuts, int):
+        if cuts <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
+        small, extra = divmod(n, cuts)
+        return split_with_sizes(input, [small + 1] * extra + [small] * (cuts - extra), dim)
+    ends = [slice(None, c).indices(n)[1] for c in cuts]
+    starts = [0, *ends]
+    return tuple(slice_op(input, dim, a, max(b - a, 0), 1) for a, b in zip(starts, [*ends, n]))
+
+
+def splitter(name: str, dim: int, least: int):
+    def fn(input, indices_or_sections):
+        if input.ndim < least:
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with {input.ndim} dimensions!")
+        d = 0 if name == "hsplit" and input.ndim == 1 else dim
+        if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or input.shape[d] % indices_or_sections):
+            raise RuntimeError(f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is not divisible by the split_size {indices_or_sections}!")
+        return tensor_split(input, indices_or_sections, d)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"`tensor_split` along dimension {dim}{' (0 for vectors)' if name == 'hsplit' else ''}."
+    PUBLIC[name] = METHODS[name] = fn
+
+
+for _name, _dim, _least in (("hsplit", 1, 1), ("vsplit", 0, 2), ("dsplit", 2, 3)):
+    splitter(_name, _dim, _least)
+
+
+def at_least(n: int):
+    def fn(*tensors):
+        if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
+            tensors = tuple(tensors[0])
+            return tuple(one(x) for x in tensors)
+        return one(tensors[0]) if len(tensors) == 1 else tuple(one(x) for x in tensors)
+
+    def one(x):
+        if x.ndim >= n:
+            return x
+        shape = tuple(x.shape)
+        if n > 1 and len(shape) < 2:
+            shape = (1, *(shape or (1,)))
+        return reshape(x, (*shape, *(1,) * (n - len(shape))))
+    fn.__name__ = fn.__qualname__ = f"atleast_{n}d"
+    fn.__doc__ = f"The tensors with at least {n} dimension{'s' if n > 1 else ''}, as NumPy's function of that name."
+    PUBLIC[fn.__name__] = fn
+    return fn
+
+
+atleast_1d, atleast_2d, atleast_3d = at_least(1), at_least(2), at_least(3)
+
+
+# -- copies with a part replaced -------------------------------------------------------------------------------------
+def written(input, src, place: Meta):
+    """A copy of input with src where `place`, a geometry over a contiguous tensor, says."""
+    if tuple(src.shape) != tuple(place.shape):
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(place.shape)}")
+    if src.dtype is not input.dtype:
+        src = src.to(input.dtype)
+    return apply(as_strided_scatter, (input, src), (tuple(place.shape), tuple(place.strides), place.offset))
+
+
+def natural(input) -> Meta:
+    return Meta(input.shape, input.dtype)
+
+
+def slice_scatter(input, src, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1):
+    """A copy of input whose slice start:end:step of a dimension is src."""
+    dim = wrap_dim(dim, input.ndim)
+    if step <= 0:
+        raise RuntimeError("slice step must be positive")
+    a, b, step = slice(start, end, step).indices(input.shape[dim])
+    return written(input, src, slice_geometry(natural(input), dim, a, max(0, -(-(b - a) // step)), step))
+
+
+def select_scatter(input, src, dim: int, index: int):
+    """A copy of input whose slice at `index` of a dimension is src."""
+    dim = wrap_dim(dim, input.ndim)
+    n = input.shape[dim]
+    if not -n <= index < n:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+    return written(input, src, select_geometry(natural(input), dim, index % n))
+
+
+def diagonal_scatter(input, src, offset: int = 0, dim1: int = 0, dim2: int = 1):
+    """A copy of input whose diagonal is src."""
+    a, b = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
+    return written(input, src, diagonal_geometry(natural(input), offset, a, b))
+
+
+def strided_scatter(input, src, size, stride, storage_offset: int | None = None):
+    """A copy of input whose elements at a strided geometry are src's."""
+    return written(input, src, Meta(tuple(size), input.dtype, tuple(stride), storage_offset or 0))
+
+
+# -- in place: only the geometry changes -----------------------------------------------------------------------------
+def geometry_inplace(name: str, function):
+    def method(self, *args, **kwargs):
+        check_writable(self)
+        v = function(self, *args, **kwargs)
+        self._meta = v._meta
+        if v._grad_fn is not None:
+            self._grad_fn, self._output_nr, self._rg = v._grad_fn, v._output_nr, True
+        self._storage.version += 1
+        return self
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"In-place form of `{name[:-1]}`: the tensor itself gets the new shape."
+    METHODS[name] = method
+
+
+for _name, _function in (("squeeze_", squeeze), ("unsqueeze_", unsqueeze), ("t_", t), ("transpose_", transpose), ("swapaxes_", transpose), ("swapdims_", transpose)):
+    geometry_inplace(_name, _function)
+geometry_inplace("as_strided_", lambda self, size, stride, storage_offset=None: as_strided(
+    self, tuple(size), tuple(stride), self._meta.offset if storage_offset is None else storage_offset))
+
+
+def copying(name: str, function):
+    """`<view>_copy`: the view's elements in memory of their own."""
+    def fn(*args, **kwargs):
+        result = function(*args, **kwargs)
+        return tuple(clone_of(r) for r in result) if isinstance(result, tuple) else clone_of(result)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"A copy of what `{name.removesuffix('_copy')}` gives."
+    PUBLIC[name] = fn
+
+
+for _f in (view, reshape, permute, transpose, t, expand, squeeze, unsqueeze, select, narrow, diagonal, unfold, flatten, unflatten, ravel, view_as, reshape_as, expand_as,
+           broadcast_to, movedim, adjoint, unbind, split, split_with_sizes, chunk, tensor_split, slice_scatter, select_scatter, diagonal_scatter):
     METHODS[_f.__name__] = _f
-    if _f is not view and _f is not expand and _f is not unfold:
+    if _f not in (view, expand, unfold, view_as, reshape_as, expand_as):
         PUBLIC[_f.__name__] = _f
+for _f in (broadcast_shapes, broadcast_tensors):
+    PUBLIC[_f.__name__] = _f
+PUBLIC["moveaxis"] = METHODS["moveaxis"] = movedim
+for _name in ("swapaxes", "swapdims"):
+    PUBLIC[_name] = METHODS[_name] = transpose
+PUBLIC["as_strided_scatter"] = METHODS["as_strided_scatter"] = strided_scatter
+for _f in (view, expand, permute, transpose, t, squeeze, unsqueeze, select, narrow, diagonal, unfold, unbind, split, split_with_sizes):
+    copying(_f.__name__ + "_copy", _f)
+METHODS["narrow_copy"] = PUBLIC["narrow_copy"]
+PUBLIC["unsafe_chunk"] = METHODS["unsafe_chunk"] = chunk
+PUBLIC["unsafe_split"] = METHODS["unsafe_split"] = split
 METHODS["as_strided"] = PUBLIC["as_strided"] = lambda input, size, stride, storage_offset=None: as_strided(
     input, tuple(size), tuple(stride), input._meta.offset if storage_offset is None else storage_offset)
