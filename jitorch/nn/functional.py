@@ -38,8 +38,13 @@ from ..ops.activations import (
     threshold,
     threshold_,
 )
+from ..ops.contraction import bilinear, linear, scaled_dot_product_attention
+from ..ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.families import PUBLIC
+from ..ops.indexing import embedding, embedding_bag
+from ..ops.movement import channel_shuffle, fold, pad, pixel_shuffle, pixel_unshuffle
+from ..ops.movement import unfold_blocks as unfold
 from ..ops.normalization import (
     batch_norm,
     cosine_similarity,
@@ -50,6 +55,28 @@ from ..ops.normalization import (
     normalize,
     pairwise_distance,
     rms_norm,
+)
+from ..ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    interpolate,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+    upsample,
 )
 
 sigmoid, tanh = PUBLIC["sigmoid"], PUBLIC["tanh"]
