@@ -338,40 +338,6 @@ def vander(x, N: int | None = None, *, increasing: bool = False):
 
 
 # -- grids -------------------------------------------------------------------------------------------------------------
-def meshgrid(*tensors, indexing: str | None = None):
-    """Each vector expanded over a grid of all: views of shape (n1, n2, ...), or (n2, n1, ...) for indexing="xy"."""
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tuple(tensors[0])
-    if not tensors:
-        raise ValueError("meshgrid expects a non-empty TensorList")
-    if indexing not in (None, "ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
-    if any(t.dtype is not tensors[0].dtype for t in tensors):
-        raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
-    for t in tensors:
-        if t.ndim > 1:
-            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {t}")
-    place = list(range(len(tensors)))           # the dimension that each vector runs along
-    if indexing == "xy" and len(tensors) > 1:
-        place[:2] = 1, 0
-    shape = [0] * len(tensors)
-    for t, d in zip(tensors, place):
-        shape[d] = t.numel()
-    return tuple(reshape(t, tuple(-1 if i == d else 1 for i in range(len(shape)))).expand(*shape) for t, d in zip(tensors, place))
-
-
-def cartesian_prod(*tensors):
-    """All combinations of one element of each vector, as rows."""
-    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
-        tensors = tuple(tensors[0])
-    for t in tensors:
-        if t.ndim != 1:
-            raise RuntimeError("Expect a 1D vector, but got shape " + str(list(t.shape)))
-    if len(tensors) == 1:
-        return tensors[0]
-    return PUBLIC["stack"]([reshape(g, (-1,)) for g in meshgrid(*tensors, indexing="ij")], 1)
-
-
 def combinations(input, r: int = 2, with_replacement: bool = False):
     """All combinations of r elements of a vector, as rows."""
     if input.ndim != 1:
@@ -524,8 +490,7 @@ def is_nonzero(input) -> bool:
     return bool(input)
 
 
-for _f in (full, full_like, scalar_tensor, empty_strided, empty_permuted, arange, linspace, logspace, eye, diag_embed, diag, diagflat, vander, meshgrid,
-           cartesian_prod, combinations, as_tensor, asarray, from_dlpack, frombuffer, finfo, iinfo, result_type, can_cast, is_tensor, numel,
+for _f in (full, full_like, scalar_tensor, empty_strided, empty_permuted, arange, linspace, logspace, eye, diag_embed, diag, diagflat, vander, combinations, as_tensor, asarray, from_dlpack, frombuffer, finfo, iinfo, result_type, can_cast, is_tensor, numel,
            is_floating_point, is_complex, is_nonzero):
     PUBLIC[_f.__name__] = _f
 PUBLIC["range"] = range_

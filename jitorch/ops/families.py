@@ -12,9 +12,11 @@ from . import (
     indexing,
     movement,
     normalization,
+    ordering,
     pooling,
     random,
     reductions,
+    scan,
     views,
 )
 from .dispatch import METHODS, OPS, PUBLIC

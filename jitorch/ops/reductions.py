@@ -148,10 +148,10 @@ def prod_slope(ctx, g):
 def others_product(x, dims):
     """For each element the product of all others along the (at most one) dimension: products from the left times from the right."""
     if not dims:
-        return FUNCTIONS["add"](FUNCTIONS["mul"](x, 0), 1)
-    dim = dims[0]
-    left = running_product(shifted(x, dim, 1, 1), dim, 1)
-    right = running_product(shifted(x, dim, -1, 1), dim, -1)
+        return FUNCTIONS["fill"](x, 1)
+    dim, cumprod, flip = dims[0], PUBLIC["cumprod"], PUBLIC["flip"]
+    left = shifted(cumprod(x, dim), dim, 1, 1)
+    right = shifted(flip(cumprod(flip(x, (dim,)), dim), (dim,)), dim, -1, 1)
     return left * right
 
 
@@ -164,15 +164,6 @@ def shifted(x, dim: int, by: int, filler):
         return base
     part = narrow(base, dim, max_(by, 0), keep)._meta
     return apply(as_strided_scatter, (base, narrow(x, dim, max_(-by, 0), keep)), (part.shape, part.strides, part.offset))
-
-
-def running_product(x, dim: int, direction: int):
-    """The products of all elements up to each one, by doubling (Hillis and Steele 1986): plain products, so differentiable to any order."""
-    step = 1
-    while step < x.shape[dim]:
-        x = x * shifted(x, dim, step * direction, 1)
-        step *= 2
-    return x
 
 
 prod_op = reduction("prod", lambda x, dims, keepdim, dtype: np.prod(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
