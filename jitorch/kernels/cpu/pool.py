@@ -123,14 +123,16 @@ class Helper:
         except OSError as error:
             raise HelperDied(f"the compile helper (process {self.process.pid}) is gone: {error}") from error
 
+    def end(self) -> None:
+        """Kill the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.close_pipes()
+
     def close_pipes(self) -> None:
-        """Without flushing: in a forked child, the other ends belong to the parent."""
+        """Without writing what may be left in a buffer: the other end is gone, or, in a forked child, the parent's."""
         for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
-                    os.close(pipe.fileno())
-                except (OSError, ValueError):  # closed already
-                    continue
+            pipe.raw.close()  # type: ignore[union-attr]
 
 
 class Pool:
@@ -197,7 +199,7 @@ class Pool:
                 while not self.queue and not self.closing:
                     self.changed.wait()
                 if self.closing:
-                    return
+                    break
                 ticket = self.queue.popleft()
                 self.idle -= 1
             if helper is not None and helper.process.poll() is not None:  # killed while it had nothing to do
@@ -209,6 +211,8 @@ class Pool:
             with self.changed:
                 self.idle += 1
                 self.changed.notify_all()
+        if helper is not None:
+            self._retire(helper)
 
     def _start_helper(self) -> Helper | None:
         try:
@@ -218,9 +222,6 @@ class Pool:
             return None
         with self.changed:
             self.helpers.append(helper)
-            closing = self.closing
-        if closing:
-            helper.process.kill()
         return helper
 
     def _compile(self, ticket: Ticket, helper: Helper | None) -> bool:
@@ -243,19 +244,17 @@ class Pool:
                 else:
                     ticket.error = str(error)
             return False
+        cache.store(ticket.key, kernel)  # first: a short program may end as soon as it knows
         with self.changed:
             self.counts["compiled"] += 1
             ticket._kernel = kernel
-            self.changed.notify_all()
-        cache.store(ticket.key, kernel)
         return True
 
     def _retire(self, helper: Helper) -> None:
         with self.changed:
             if helper in self.helpers:
                 self.helpers.remove(helper)
-        helper.process.kill()
-        helper.process.wait()
+        helper.end()
 
     def stats(self) -> dict[str, int]:
         with self.changed:
@@ -268,7 +267,8 @@ class Pool:
             self.changed.notify_all()
             helpers = list(self.helpers)
         for helper in helpers:
-            helper.process.kill()
+            helper.process.kill()  # the thread that reads from it sees its end
+            helper.process.wait()
 
     def after_fork(self) -> None:
         """In a forked child: no thread and no helper came along."""
