@@ -169,23 +169,31 @@ def test_fixups_set_the_words_of_this_run(threads):
     assert not out[:20].any()
 
 
-def test_threads_share_the_tasks():
-    if executor.available_cpus() < 2:
-        pytest.skip("one CPU")
+# each task waits until all have begun: it takes as many threads as tasks
+MEET = """
+def kernel(args, lo, hi):
+    begun = ptr_i64(args, 0)
+    met = ptr_i64(args, 1)
+    tasks = sword(args, 2)
+    add_atomic(begun, 1)
+    looks = 0
+    while load_atomic(begun) < tasks and looks < 100_000_000:
+        pause()
+        looks += 1
+    met[lo] = int64(load_atomic(begun) >= tasks)
+"""
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_tasks_of_a_region_run_at_the_same_time(count):
     before = executor.get_num_threads()
-    seconds = {}
-    out = np.zeros(64)
-    program = Program().add(SLOW, [out], 64, 1)
-    for count in (1, 2):
-        executor.set_num_threads(count)
-        times = []
-        for _ in range(15):
-            start = time.perf_counter()
-            program.run()
-            times.append(time.perf_counter() - start)
-        seconds[count] = min(times)
+    executor.set_num_threads(count)
+    for pause in (0, 0, 0.01):  # threads that look for work, and threads that sleep
+        time.sleep(pause)
+        begun, met = np.zeros(1, np.int64), np.zeros(count, np.int64)
+        Program().add(MEET, [begun, met, count], count, 1).run()
+        assert met.tolist() == [1] * count
     executor.set_num_threads(before)
-    assert seconds[2] < 0.8 * seconds[1]
 
 
 def test_programs_from_several_python_threads_at_once(threads):
