@@ -387,13 +387,11 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
     if not t._untracked:
         s.version += 1
     grad = r._grad_fn
-    if grad is not None and grad.outputs is not None and r._output_nr in grad.outputs:
-        alias = grad.outputs[r._output_nr][0]
-        alias._storage, alias._meta = s, m
-        grad.outputs[r._output_nr] = (alias, s.version)
+    if grad is not None and grad.outputs is not None:
+        grad.move_output(r._output_nr, s, m)
     if state.enabled:
         rebase(t, r)
-    if tape.eager or (s.shared is not None and s.seen_outside()):
+    if tape.limit < 0 or (s.shared is not None and s.seen_outside()):
         tape.flush()
     return t
 

@@ -24,23 +24,27 @@ class GradNode:
     `ctx.needs[i]` (is a gradient wanted for input i), `ctx.input(i)`, `ctx.output(i)` (saved tensors), `ctx.number(i)`.
     """
 
-    __slots__ = ("op", "attrs", "metas", "out_metas", "edges", "saved", "outputs", "numbers", "seq", "hooks", "retained",
-                 "needs", "freed", "where", "extra", "__weakref__")
+    # Defaults live in the class: a node is made for every recorded operation, and sets only what differs.
+    attrs: tuple = ()
+    saved: tuple = ()                       # for each input in op.saves: tensor (or number), its storage, that storage's version
+    outputs: dict | None = None             # output number -> (alias, version)
+    hooks: list | None = None               # functions of the gradients that arrive here
+    retained: dict[int, Any] | None = None
+    extra: list | None = None               # functions of incoming and outgoing gradients
+    freed = False
+    needs: tuple = ()
+    where: str | None = None
 
     def __init__(self, op, inputs, attrs, metas, out_metas):
         self.op, self.attrs, self.metas, self.out_metas = op, attrs, metas, out_metas
         self.edges = tuple([edge_of(x) for x in inputs])
-        self.saved = {i: (inputs[i], inputs[i]._storage, inputs[i]._storage.version)
-                      if hasattr(inputs[i], "_storage") else inputs[i] for i in op.saves if i < len(inputs)} if op.saves else None
-        self.outputs = None
-        self.numbers = None
+        if op.saves:
+            saved: list = []
+            for i in op.saves:
+                x = inputs[i]
+                saved += (x, x._storage, x._storage.version) if hasattr(x, "_storage") else (x, None, 0)
+            self.saved = tuple(saved)
         self.seq = next(_sequence)
-        self.hooks: list | None = None          # functions of the gradients that arrive here
-        self.retained: dict[int, Any] | None = None
-        self.freed = False
-        self.needs: tuple = ()
-        self.where = None
-        self.extra = None
         if state.anomaly:
             from .anomaly import here
             self.where = here()
@@ -50,13 +54,20 @@ class GradNode:
             self.outputs = {}
         self.outputs[nr] = (out._alias(), out._storage.version)
 
+    def move_output(self, nr: int, storage, meta) -> None:
+        """A saved output was written into other memory (an in-place operation)."""
+        if nr in self.outputs:
+            alias = self.outputs[nr][0]
+            alias._storage, alias._meta = storage, meta
+            self.outputs[nr] = (alias, storage.version)
+
     def input(self, i: int):
         """A saved input; raises PyTorch's error if it was modified in place since."""
         self._check()
-        entry = self.saved[i]
-        if entry.__class__ is not tuple:
-            return entry
-        tensor, storage, version = entry
+        k = 3 * self.op.saves.index(i)
+        tensor, storage, version = self.saved[k:k + 3]
+        if storage is None:
+            return tensor
         if storage.version != version and not tensor._untracked:
             self._stale(tensor, storage.version, version)
         return tensor if tensor._storage is storage else tensor._alias_of(storage)
@@ -90,7 +101,7 @@ class GradNode:
     def free(self) -> None:
         if self.saved or self.outputs:
             self.freed = True
-        self.saved, self.outputs = None, None
+        self.saved, self.outputs = (), None
 
     def name(self) -> str:
         return self.op.grad_name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kernels.cpu import templates
+from ..kernels.memory import allocate
 
 
 @dataclass
@@ -126,38 +127,32 @@ class CompiledProgram:
         return self.result_base[buffer.number]
 
     # -- running -----------------------------------------------------------------------------------------------------
-    def run(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
-        if self.tables is None:
-            self.link()
-        mine = self.local
-        if not hasattr(mine, "words"):
-            mine.words = self.words.copy()
-            mine.scalars = (ctypes.c_int64 * max(1, len(self.scalar_places)))()
-            mine.errors = (ctypes.c_int64 * 1)()
-            mine.bases = (ctypes.c_int64 * self.base_count)()
-            mine.addresses = [(t.ctypes.data, len(t)) if isinstance(t, np.ndarray) else t for t in self.tables]
-            mine.words_address, mine.fixups_address = mine.words.ctypes.data, self.fixups.ctypes.data
-        for i, place in enumerate(self.scalar_places):
-            number = scalars[place]
-            if number.__class__ is float:
-                ctypes.c_double.from_buffer(mine.scalars, 8 * i).value = number
-            else:
-                mine.scalars[i] = int(number) if -2 ** 63 <= number < 2 ** 63 else int(np.int64(np.uint64(number % 2 ** 64)))
-        results = [leaves[leaf] if leaf >= 0 else np.empty(n, dtype) for leaf, dtype, n in self.outputs]
-        arena = thread_arena(self.arena_bytes)
-        bases = mine.bases
-        bases[:] = [address(arena), ctypes.addressof(mine.scalars), ctypes.addressof(mine.errors),
-                    *map(address, leaves), *(address(results[i]) for i in self.fresh)]
-        mine.errors[0] = 0
-        run, bases_address = self.executor.run, ctypes.addressof(bases)
-        for t in mine.addresses:
-            if t.__class__ is tuple:
-                run(t[0], t[1], mine.words_address, mine.fixups_address, self.fixup_count, bases_address)
+    def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
+        """The wanted results as (flat buffer, address)."""
+        mine = getattr(self.local, "tables", None) or self.tables_of_thread()
+        if self.scalar_places:
+            mine.set_scalars(self.scalar_places, scalars)
+        results = [allocate(n, dtype) if leaf < 0 else (leaves[leaf], addresses[leaf]) for leaf, dtype, n in self.outputs]
+        arena, arena_address = thread_arena(self.arena_bytes)
+        mine.bases[:] = [arena_address, mine.scalars_address, mine.errors_address, *addresses, *[results[i][1] for i in self.fresh]]
+        if self.checks:
+            mine.errors[0] = 0
+        run = self.executor.run
+        for segment in mine.segments:
+            if segment.__class__ is tuple:
+                run(*segment)
                 if self.checks and mine.errors[0]:
                     raise IndexError("index out of range in self")
             else:
-                self.call(t, arena, leaves, results, scalars)
+                self.call(segment, arena, leaves, [b for b, _ in results], scalars)
         return results
+
+    def tables_of_thread(self) -> ThreadTables:
+        """Tables are written at every run, so each thread has its own."""
+        if self.tables is None:
+            self.link()
+        self.local.tables = ThreadTables(self)
+        return self.local.tables
 
     def call(self, c: HostCall, arena, leaves, results, scalars) -> None:
         """Run an op's reference on the buffers of this run."""
@@ -181,6 +176,28 @@ class CompiledProgram:
             np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
 
 
+class ThreadTables:
+    """What a run writes: addresses, run-time scalars, the error word."""
+
+    def __init__(self, program: CompiledProgram):
+        self.words = program.words.copy()
+        self.scalars = (ctypes.c_int64 * max(1, len(program.scalar_places)))()
+        self.errors = (ctypes.c_int64 * 1)()
+        self.bases = (ctypes.c_int64 * program.base_count)()
+        self.scalars_address, self.errors_address = ctypes.addressof(self.scalars), ctypes.addressof(self.errors)
+        words, fixups, bases = address(self.words), address(program.fixups), ctypes.addressof(self.bases)
+        self.segments = [(address(t), len(t), words, fixups, program.fixup_count, bases) if isinstance(t, np.ndarray) else t
+                         for t in program.tables]
+
+    def set_scalars(self, places: list[int], numbers: list) -> None:
+        for i, place in enumerate(places):
+            number = numbers[place]
+            if number.__class__ is float:
+                ctypes.c_double.from_buffer(self.scalars, 8 * i).value = number
+            else:
+                self.scalars[i] = (int(number) + 2 ** 63) % 2 ** 64 - 2 ** 63
+
+
 ITEMSIZE = {"float32": 4, "float64": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
 
 
@@ -191,11 +208,11 @@ def address(array: np.ndarray) -> int:
 _arena = threading.local()
 
 
-def thread_arena(size: int) -> np.ndarray:
-    """This thread's memory for temporaries, 64-byte aligned; grows to the largest program's need."""
+def thread_arena(size: int) -> tuple[np.ndarray, int]:
+    """This thread's memory for temporaries, 64-byte aligned, and its address; grows to the largest program's need."""
     held = getattr(_arena, "memory", None)
-    if held is None or held.size < size:
+    if held is None or held[0].size < size:
         raw = np.empty(size + 64, np.uint8)
-        shift = -raw.__array_interface__["data"][0] % 64
-        held = _arena.memory = raw[shift:shift + size]
+        shift = -address(raw) % 64
+        held = _arena.memory = (raw[shift:shift + size], address(raw) + shift)
     return held

@@ -9,6 +9,19 @@ from .. import config
 from ..kernels import memory
 
 
+class Counters:
+    """How often things happened in this process: what tests and `jitorch profile` look at."""
+
+    def __init__(self):
+        self.flushes = self.programs_built = self.reference_runs = self.compiled_runs = self.nodes = self.generalised = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+
+counters = Counters()
+
+
 class Step(NamedTuple):
     """One recorded operation, as the engine sees it."""
 
@@ -37,7 +50,8 @@ class Program:
         self.reference_plan = None
         self.runs = 0
 
-    def run(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+    def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
+        """The wanted results as (flat buffer, address or 0)."""
         self.runs += 1
         tier = config.tier
         if tier == "reference":
@@ -47,16 +61,13 @@ class Program:
             self.compiled = build(self)
         if tier == "auto" and not self.compiled.ready():
             return self.run_reference(leaves, scalars)
-        results = self.compiled.run(leaves, scalars) if not config.check else self.run_checked(leaves, scalars)
-        from .record import counters
         counters.compiled_runs += 1
-        return results
+        return self.run_checked(leaves, addresses, scalars) if config.check else self.compiled.run(leaves, addresses, scalars)
 
     # -- the reference tier ----------------------------------------------------------------------------------------
-    def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
-        from .record import counters
+    def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[tuple[np.ndarray, int]]:
         counters.reference_runs += 1
-        return self.commit(self.interpret(leaves, scalars), leaves)
+        return [(b, 0) for b in self.commit(self.interpret(leaves, scalars), leaves)]
 
     def interpret(self, leaves: list[np.ndarray], scalars: list) -> dict[int, np.ndarray]:
         if self.reference_plan is None:
@@ -90,11 +101,11 @@ class Program:
         return [v.reshape(-1) for v in fresh]
 
     # -- both tiers, compared --------------------------------------------------------------------------------------
-    def run_checked(self, leaves: list[np.ndarray], scalars: list) -> list[np.ndarray]:
+    def run_checked(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         expected = self.interpret(leaves, scalars)
         want = [expected[slot].reshape(-1).copy() for slot, _ in self.wanted]
-        results = self.compiled.run(leaves, scalars)
-        for (slot, _), got, right in zip(self.wanted, results, want):
+        results = self.compiled.run(leaves, addresses, scalars)
+        for (slot, _), (got, _), right in zip(self.wanted, results, want):
             difference = memory.compare(got, right)
             if difference:
                 step = max((s for s in self.steps if s.index <= slot), key=lambda s: s.index)

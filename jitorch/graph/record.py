@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..device import cpu
-from .program import Program, Step
+from .program import Program, Step, counters
 
 FLUSH_LENGTH = 4096       # operations recorded before a flush happens by itself
 MAX_NODES = 100_000       # trie nodes kept; past that the least recently used programs go
@@ -83,13 +83,17 @@ class Meta:
 class Storage:
     """A buffer, or the promise of one: `tape` is None, or the tape on which `slot` holds the current value."""
 
-    __slots__ = ("buffer", "meta", "tape", "slot", "version", "shared", "error", "__weakref__")
+    # Defaults live in the class: one is made for every recorded operation, and sets only what differs.
+    buffer: np.ndarray | None = None
+    address = 0                         # of the buffer; 0: not asked for yet
+    tape: Tape | None = None
+    slot = -1
+    version = 0
+    shared: np.ndarray | None = None    # the NumPy array whose memory this is, once anyone outside can see it
+    error: BaseException | None = None
 
-    def __init__(self, meta: Meta, buffer=None, tape=None, slot=-1):
-        self.meta, self.buffer, self.tape, self.slot = meta, buffer, tape, slot
-        self.version = 0
-        self.shared = None          # the NumPy array whose memory this is, once anyone outside can see it
-        self.error = None
+    def __init__(self, meta: Meta, buffer=None):
+        self.meta, self.buffer = meta, buffer
 
     def array(self) -> np.ndarray:
         """The buffer (one-dimensional), computed first if it is still a promise."""
@@ -116,7 +120,7 @@ class Node:
     """One step of the trie."""
 
     __slots__ = ("parent", "op", "slots", "attrs", "kinds", "scalars", "runtime", "index", "scalar_index", "metas", "meta",
-                 "next", "programs", "used", "line")
+                 "next", "programs", "used", "line", "differentiable")
 
     def __init__(self, parent, op, slots, attrs, kinds, scalars, metas):
         self.parent, self.op, self.slots, self.attrs = parent, op, slots, attrs
@@ -128,6 +132,11 @@ class Node:
         self.programs: dict[Any, Program] = {}
         self.used = 0
         self.line = None
+        self.differentiable = getattr(op, "vjp", None) is not None and self.meta.dtype.is_floating_point
+
+    def children(self) -> set[Node]:
+        """Each once: a step of two tensors is found under two keys (see ops/dispatch.py)."""
+        return set(self.next.values())
 
     def path(self) -> list[Node]:
         nodes, node = [], self
@@ -138,17 +147,6 @@ class Node:
         return nodes
 
 
-class Counters:
-    """How often things happened in this process: what tests and `jitorch profile` look at."""
-
-    def __init__(self):
-        self.flushes = self.programs_built = self.reference_runs = self.compiled_runs = self.nodes = self.generalised = 0
-
-    def as_dict(self) -> dict[str, int]:
-        return dict(vars(self))
-
-
-counters = Counters()
 ROOT = Node(None, None, (), (), (), (), ())
 LEAF, VIEW = "leaf", "view"
 _trie_lock = threading.Lock()
@@ -186,7 +184,7 @@ def generalise(node: Node) -> None:
         while stack:
             n = stack.pop()
             n.programs = {}
-            stack.extend(n.next.values())
+            stack.extend(n.children())
 
 
 def prune(keep: Tape) -> None:
@@ -198,7 +196,7 @@ def prune(keep: Tape) -> None:
             n = stack.pop()
             if n.programs:
                 owners.append(n)
-            stack.extend(n.next.values())
+            stack.extend(n.children())
         owners.sort(key=lambda n: -n.used)
         wanted = set()
         for n in owners[:len(owners) // 2]:
@@ -209,15 +207,15 @@ def prune(keep: Tape) -> None:
         while stack:
             n = stack.pop()
             n.next = {k: c for k, c in n.next.items() if c in wanted}
-            total += len(n.next)
-            stack.extend(n.next.values())
+            total += len(n.children())
+            stack.extend(n.children())
         counters.nodes = total
 
 
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "eager")
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit")
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -231,7 +229,7 @@ class Tape:
         self.leaf_slots: dict[Storage, int] = {}
         self.scalars: list = []
         self.views: dict[tuple, int] = {}
-        self.eager = False                              # memory shared with NumPy was read: run at once
+        self.limit = FLUSH_LENGTH                       # past it a flush happens; -1 once memory shared with NumPy was read
 
     # -- slots -----------------------------------------------------------------------------------------------------
     def slot_of(self, storage: Storage, meta: Meta) -> int:
@@ -266,7 +264,7 @@ class Tape:
         self.leaves.append(storage)
         slot = self.leaf_slots[storage] = node.index
         if storage.shared is not None and storage.seen_outside():
-            self.eager = True
+            self.limit = -1
         return slot
 
     def advance(self, node: Node, scalars: tuple) -> None:
@@ -309,9 +307,13 @@ class Tape:
             counters.programs_built += 1
             program = node.programs[key] = Program(steps_of(node), key)
         node.used = counters.flushes
-        results = program.run([s.buffer for s in self.leaves], self.scalars)
-        for s, buffer in zip(live, results):
-            s.buffer, s.tape, s.slot = buffer, None, -1
+        leaves = self.leaves
+        for s in leaves:
+            if not s.address:
+                s.address = s.buffer.__array_interface__["data"][0]
+        results = program.run([s.buffer for s in leaves], [s.address for s in leaves], self.scalars)
+        for s, (buffer, address) in zip(live, results):
+            s.buffer, s.address, s.tape, s.slot = buffer, address, None, -1
 
 
 def steps_of(node: Node) -> list[Step]:

@@ -257,6 +257,8 @@ def fits(g: Group, v: Value, axes) -> bool:
     own = {a for a in axes if a is not None}
     if v.kind != "reduce":
         everything = set(range(len(g.sizes)))
+        if not g.reduced and own < everything and finishes_reduction(v):
+            g.reduced = tuple(a for a in g.order if a not in own)
         levels = [everything, everything - set(g.inner), everything - set(g.inner) - set(g.reduced), set()]
         return own in levels
     sizes = [v.args[0].shape[d] for d in v.attrs]
@@ -282,6 +284,19 @@ def fits(g: Group, v: Value, axes) -> bool:
         g.reduced = real
     g.reduce_axes[v] = tuple(chosen)
     return True
+
+
+def finishes_reduction(v: Value) -> bool:
+    """Whether a map works on the result of a reduction (log of a sum, reciprocal of a deviation): then the reduction's loop belongs here too."""
+    stack, seen = [v], 0
+    while stack and seen < 16:
+        n = under(stack.pop())
+        seen += 1
+        if n.kind == "reduce":
+            return n.args[0].numel > n.numel and n.numel == v.numel
+        if n.kind == "map":
+            stack.extend(a for a in n.args if a.numel == v.numel)
+    return False
 
 
 def fits_second_level(g: Group, v: Value, axes, own, sizes) -> bool:

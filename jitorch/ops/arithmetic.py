@@ -6,7 +6,8 @@ import numpy as np
 from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
-from .dispatch import METHODS, NUMBERS, PUBLIC, apply
+from ..tensor import Tensor
+from .dispatch import METHODS, NUMBERS, PUBLIC, apply, apply_pair
 from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
 
 
@@ -198,6 +199,8 @@ def direct(name: str, reverse: bool = False):
     op = FUNCTIONS[name].op
 
     def operator(self, other):
+        if other.__class__ is Tensor:
+            return apply_pair(op, other, self) if reverse else apply_pair(op, self, other)
         if other.__class__ not in NUMBERS and not hasattr(other, "_meta"):
             if not is_operand(other):
                 return NotImplemented

@@ -4,8 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..autograd.node import GradNode, state
-from ..graph import record
+from ..autograd.anomaly import here
+from ..autograd.node import GradNode, _sequence, state
 from ..graph.record import Meta, Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
@@ -87,30 +87,73 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     tape.node = node
     if scalars:
         tape.scalars.extend(scalars)
+    needs_grad = needs_grad and state.enabled and op.vjp is not None
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
-        if needs_grad and state.enabled and op.vjp is not None and node.meta.dtype.is_floating_point:
+        if needs_grad and node.meta.dtype.is_floating_point:
             grad = out._grad_fn = GradNode(op, inputs, attrs, metas, node.metas)
             out._rg = True
             if op.save_outputs:
                 grad.save_output(0, out)
-        if tape.eager or node.index > record.FLUSH_LENGTH:
+        if node.index > tape.limit:
             tape.flush()
         return out
     outs = tuple(new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas))
-    if needs_grad and state.enabled and op.vjp is not None:
+    if needs_grad:
         grad = GradNode(op, inputs, attrs, metas, node.metas)
         for i, out in enumerate(outs):
             if out._meta.dtype.is_floating_point:
                 out._grad_fn, out._output_nr, out._rg = grad, i, True
             if op.save_outputs:
                 grad.save_output(i, out)
-    if tape.eager or node.index > record.FLUSH_LENGTH:
+    if node.index > tape.limit:
         tape.flush()
     return outs
 
 
+def apply_pair(op: Op, a, b):
+    """`apply(op, (a, b))` for two tensors and one output, written out: what arithmetic costs is what a program costs to record."""
+    tape = local.tape
+    s, r, m, n = a._storage, b._storage, a._meta, b._meta
+    i = (s.slot if s.tape is tape else tape.leaf_slots.get(s)) if m is s.meta else None
+    if i is None:
+        i = tape.slot_of(s, m)
+    j = (r.slot if r.tape is tape else tape.leaf_slots.get(r)) if n is r.meta else None
+    if j is None:
+        j = tape.slot_of(r, n)
+    parent = tape.node
+    node = parent.next.get((op, i, j))
+    if node is None:
+        node = lookup(parent, op, (i, j), (), (), lambda: as_tuple(op.infer(m, n)))
+        parent.next[(op, i, j)] = node
+    tape.node = node
+    storage, out = new(Storage), new(Tensor)
+    storage.meta = out._meta = meta = node.meta
+    storage.tape, storage.slot = tape, node.index
+    out._storage = storage
+    tape.owners.append(storage)
+    if ((a._rg or b._rg or (a._base is not None and a._refresh()) or (b._base is not None and b._refresh()))
+            and node.differentiable and state.enabled):
+        grad = new(GradNode)
+        grad.op, grad.metas, grad.out_metas, grad.seq = op, (m, n), node.metas, next(_sequence)
+        grad.edges = (None if not a._rg else (a, 0) if (fn := a._grad_fn) is None else (fn, a._output_nr),
+                      None if not b._rg else (b, 0) if (fn := b._grad_fn) is None else (fn, b._output_nr))
+        if op.saves:
+            grad.saved = (a, s, s.version, b, r, r.version) if op.saves == (0, 1) else (
+                (a, s, s.version) if op.saves == (0,) else (b, r, r.version))
+        out._grad_fn = grad
+        out._rg = True
+        if op.save_outputs:
+            grad.save_output(0, out)
+        if state.anomaly:
+            grad.where = here()
+    if node.index > tape.limit:
+        tape.flush()
+    return out
+
+
 NUMBERS = frozenset((int, float, bool))
+new = object.__new__
 
 
 def as_tuple(x) -> tuple:
@@ -118,8 +161,9 @@ def as_tuple(x) -> tuple:
 
 
 def new_tensor(tape, meta: Meta, slot: int):
-    s = Storage(meta, None, tape, slot)
+    s, t = new(Storage), new(Tensor)
+    s.meta = t._meta = meta
+    s.tape, s.slot = tape, slot
+    t._storage = s
     tape.owners.append(s)
-    t = Tensor.__new__(Tensor)
-    t._storage, t._meta = s, meta
     return t
