@@ -45,6 +45,29 @@ from ..ops.families import PUBLIC
 from ..ops.indexing import embedding, embedding_bag
 from ..ops.movement import channel_shuffle, fold, pad, pixel_shuffle, pixel_unshuffle
 from ..ops.movement import unfold_blocks as unfold
+from ..ops.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cross_entropy,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    linear_cross_entropy,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from ..ops.normalization import (
     batch_norm,
     cosine_similarity,

@@ -10,6 +10,7 @@ from . import (
     dropout,
     elementwise,
     indexing,
+    losses,
     movement,
     normalization,
     ordering,

@@ -15,7 +15,7 @@ from ..autograd.node import state
 from ..dtypes import FLOAT
 from ..graph.ir import broadcast
 from ..graph.record import Meta
-from .dispatch import PUBLIC, Op, apply
+from .dispatch import NUMBERS, PUBLIC, Op, apply
 
 
 def scipy_function(name: str) -> Callable:
@@ -31,6 +31,7 @@ NUMPY_MAPS = {
     "pow": np.power, "eq": np.equal, "ne": np.not_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not}
 NUMPY_REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "any": np.any}
 TENSOR_MAPS = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
+CLAMPS = {"maximum": "clamp_min", "minimum": "clamp_max"}       # with a number
 TENSOR_REDUCTIONS = {"sum": "sum", "max": "amax", "min": "amin", "any": "any"}
 
 
@@ -60,6 +61,8 @@ class TensorReading:
     """Operands are tensors; what is asked for is recorded."""
 
     def map(self, name, *args):
+        if name in CLAMPS and args[1].__class__ in NUMBERS:
+            name = CLAMPS[name]
         return PUBLIC[TENSOR_MAPS.get(name, name)](*args)
 
     def where(self, condition, a, b):

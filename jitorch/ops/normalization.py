@@ -5,6 +5,7 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..dtypes import FLOAT
+from ..graph.ir import broadcast
 from ..graph.record import Meta, count
 from .dispatch import PUBLIC, apply
 from .formulas import floating, formula_op
@@ -281,7 +282,8 @@ def normalize(input, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out=None)
 
 def cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-8):
     """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, of the shape both broadcast to. RuntimeError for integers."""
-    x1, x2 = PUBLIC["broadcast_tensors"](x1, x2)
+    shape = broadcast([x1.shape, x2.shape])
+    x1, x2 = x1.expand(shape), x2.expand(shape)
     common = PUBLIC["result_type"](x1, x2)
     if common.category != FLOAT:
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {common.label}")
