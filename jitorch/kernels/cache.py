@@ -201,7 +201,8 @@ def _files(folder: str) -> list[tuple[float, int, str]]:
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith((ENTRY, TEMPORARY)) or (entry.name.endswith(SOURCE) and len(entry.name) == 64 + len(SOURCE)):
+            own_source = entry.name.endswith(SOURCE) and len(entry.name) == 64 + len(SOURCE)
+            if own_source or entry.name.endswith((ENTRY, TEMPORARY)):
                 try:
                     status = entry.stat()
                 except FileNotFoundError:

@@ -27,7 +27,7 @@ def call(source, words, lo, hi):
 def elementwise(expression, out, *inputs):
     """out[i] = expression of x (and y)."""
     pointers = [f"    p{n} = ptr_{POINTERS[a.dtype]}(args, {n})\n" for n, a in enumerate((out, *inputs))]
-    loads = [f"        {name} = p{n + 1}[i]\n" for n, (name, _) in enumerate(zip("xyz", inputs))]
+    loads = [f"        {name} = p{n + 1}[i]\n" for n, (name, _) in enumerate(zip("xy", inputs, strict=False))]
     source = (
         "def kernel(args, lo, hi):\n"
         + "".join(pointers)
@@ -91,11 +91,14 @@ def kernel(args, lo, hi):
 """
 
 
-@pytest.mark.parametrize("op, numpy_op", [("radd", np.add), ("rmul", np.multiply), ("rmax", np.maximum), ("rmin", np.minimum)])
+@pytest.mark.parametrize(
+    "op, numpy_op", [("radd", np.add), ("rmul", np.multiply), ("rmax", np.maximum), ("rmin", np.minimum)]
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int8, np.uint8])
 def test_reductions(op, numpy_op, dtype):
     rng = np.random.default_rng(0)
-    x = rng.integers(1, 100, (3, 301)).astype(dtype) if np.dtype(dtype).kind in "iu" else rng.normal(1, 0.1, (3, 301)).astype(dtype)
+    whole = np.dtype(dtype).kind in "iu"
+    x = (rng.integers(1, 100, (3, 301)) if whole else rng.normal(1, 0.1, (3, 301))).astype(dtype)
     out = np.zeros(3, dtype)
     call(REDUCTION.format(t=POINTERS[np.dtype(dtype)], op=op), [x, out, 301], 0, 3)
     want = numpy_op.reduce(x, axis=1, dtype=dtype)
@@ -177,7 +180,12 @@ def kernel(args, lo, hi):
 
 
 def test_kernels_name_what_they_need():
-    source = "def kernel(args, lo, hi):\n    x = ptr_f64(args, 0)\n    for i in range(uint64(lo), uint64(hi)):\n        x[i] = atan_f64(x[i])\n"
+    source = """
+def kernel(args, lo, hi):
+    x = ptr_f64(args, 0)
+    for i in range(uint64(lo), uint64(hi)):
+        x[i] = atan_f64(x[i])
+"""
     kernel = compile_kernel(source)
     assert kernel.externals == ("atan",)
     x = np.array([0.0, 1.0, -2.0])

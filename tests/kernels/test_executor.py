@@ -132,12 +132,14 @@ def kernel(args, lo, hi):
     for row, n in enumerate(sizes):
         seen = np.zeros(n + 1, np.int64)
         results.append(seen)
-        program.add(ordered, [order, row, seen], n, 10, region=len(sizes) if row == 0 else 0, before=before, finish=row != 3)
+        program.add(
+            ordered, [order, row, seen], n, 10, region=len(sizes) if row == 0 else 0, before=before, finish=row != 3
+        )
         before += -(-n // 10)
     after, calls = np.zeros(6, np.int64), np.zeros(1, np.int64)
     program.add(COVER, [after, calls], 5, 2)
     program.run()
-    for n, seen in zip(sizes, results):
+    for n, seen in zip(sizes, results, strict=True):
         assert seen.tolist() == [1] * n + [0]
     assert order.tolist() == [5, 0, 1, 2, 4, 5, 0]  # the number of finish calls, and the rows they were for
     assert after.tolist() == [1] * 5 + [0]

@@ -228,7 +228,8 @@ def test_processes_at_once_share_the_cache(folder):
     code = USE + "print(all(request(source_of(n)).address for n in range(5)))"
     environment = {**os.environ, "JITORCH_CACHE_DIR": str(folder)}
     running = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     assert [process.communicate(timeout=100)[0].strip() for process in running] == ["True"] * 3
     assert sum(path.suffix == ".kernel" for path in folder.iterdir()) == 5

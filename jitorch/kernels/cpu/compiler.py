@@ -78,7 +78,7 @@ def define(source: str, path: str) -> tuple[Any, Any]:
 
 def lower(function: Any, signature: Any) -> tuple[llvm.ModuleRef, str]:
     """Numba's front half: an LLVM module with the function in Numba's calling convention, and its name there."""
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
@@ -143,6 +143,7 @@ def with_loop_metadata(module: llvm.ModuleRef) -> llvm.ModuleRef:
 # ---------------------------------------------------------------------------------------------------------------------
 # Entry point, optimisation, object
 # ---------------------------------------------------------------------------------------------------------------------
+
 
 def llvm_type(kind: types.Type) -> str:
     return str(cpu_target.target_context.get_value_type(kind)) if kind != types.void else "void"

@@ -13,13 +13,13 @@ A program is a table of steps, one row of eight 64-bit words a kernel:
 | 6 | flags; bit 0: when the region is done, call the kernel once with lo = hi = n (the finish call) |
 | 7 | unused |
 
-Before the first step, each row (word, base, offset) of the table of fixups sets words[word] = bases[base] + offset: the
-addresses of this run's buffers.
+Before the first step, each row (word, base, offset) of the table of fixups sets words[word] = bases[base] + offset:
+the addresses of this run's buffers.
 
 The tasks of a region are taken one by one by the caller and by the threads of a pool. Where tasks begin and end
 depends on n and chunk only, and finish calls are made by the caller in the order of the rows, so results are bitwise
 the same for any number of threads. The caller never waits for a thread that has not started a task. If another thread is
-running a program, or the region has one task, the caller does it all.
+using the pool, or the region has one task, the caller does it all.
 
 A thread of the pool is a Python thread inside one C call that never returns while the pool lives, so it never needs the
 interpreter. It looks for work for SPIN_MICROSECONDS after the last task, then sleeps. Both functions are kernels as any
@@ -64,7 +64,9 @@ LAYOUT = {
 }
 POOL_WORDS = 112
 MUTEX_BYTES = 128  # more than any platform's mutex or condition variable
-CONSTANTS = "".join(f"{name} = {at}\n" for name, at in LAYOUT.items()) + f"YIELD_AFTER = {YIELD_AFTER}\nMASK = 0xFFFFFFFF\n"
+CONSTANTS = "".join(
+    f"{name} = {value}\n" for name, value in {**LAYOUT, "YIELD_AFTER": YIELD_AFTER, "MASK": 0xFFFFFFFF}.items()
+)
 
 TAKE_TASKS = '''
 @helper
@@ -349,6 +351,8 @@ def _make(wait: bool) -> Executor | None:
     tickets = request()
     if not wait and not all(ticket.ready() for ticket in tickets):
         return None
+    for ticket in tickets:  # before the lock, which a fork takes too
+        ticket.wait()
     with _lock:
         if _executor is None:
             _executor = Executor(*(ticket.address for ticket in tickets))
@@ -377,7 +381,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The number of threads that run a program: what `set_num_threads` or JITORCH_NUM_THREADS says, else `available_cpus`.
+    """The number of threads that run a program: from `set_num_threads`, JITORCH_NUM_THREADS or `available_cpus`.
 
     >>> get_num_threads() >= 1
     True

@@ -15,7 +15,9 @@ from typing import Any
 from ..objects import Compiled
 
 # where the C library's functions are, by platform; None is the running process
-C_LIBRARIES: tuple[str | None, ...] = ("ucrtbase", "msvcrt") if os.name == "nt" else (None, "libm.so.6", "libSystem.dylib")
+C_LIBRARIES: tuple[str | None, ...] = (None, "libm.so.6", "libSystem.dylib")
+if os.name == "nt":
+    C_LIBRARIES = ("ucrtbase", "msvcrt")
 
 _lock = threading.Lock()
 _addresses: dict[str, int] = {}

@@ -5,9 +5,9 @@
     ticket.wait()           # blocks; Ctrl-C leaves everything usable
     ticket.address          # of the machine code, loaded when first asked for
 
-Numba runs in the helpers only, so neither its import nor a compilation ever holds up this process. There are at most two
-helpers, started when first needed; each is driven by a thread of its own here. A helper that dies is replaced, and its
-kernel tried once more. A forked child starts its own helpers.
+Numba runs in the helpers only, so neither its import nor a compilation ever holds up this process. There are at most
+two helpers, started when first needed; each is driven by a thread of its own here. A helper that dies is replaced, and
+its kernel tried once more. A forked child starts its own helpers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 
 from .. import cache
@@ -53,11 +54,14 @@ class Ticket:
 
     def ready(self) -> bool:
         """Whether the kernel is compiled or has failed. Never blocks."""
-        if self._address or self._kernel is not None or self.error is not None:
+        if self._done():
             return True
         if not self._pool.threads:  # this process was forked while the kernel was compiled
             self._pool.start_threads()
         return False
+
+    def _done(self) -> bool:
+        return bool(self._address) or self._kernel is not None or self.error is not None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the kernel is ready, for `timeout` seconds at most; whether it is."""
@@ -97,14 +101,14 @@ class Helper:
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
         # settings of Numba and of warnings are meant for the user's own code, not for the code compiled here
         environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_") and k != "PYTHONWARNINGS"}
-        own_group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+        windows = ("CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")  # what worker.py does itself elsewhere
         self.process = subprocess.Popen(
             [sys.executable, script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
             start_new_session=True,  # Ctrl-C in the terminal is not for the helper
-            creationflags=own_group,
+            creationflags=sum(getattr(subprocess, name, 0) for name in windows),
         )
         self._send([os.path.abspath(path) for path in sys.path])
 
@@ -151,7 +155,7 @@ class Pool:
         self.threads = self.idle = 0
         self.closing = False
         self.start_error = ""
-        self.queue.extend(t for t in self.tickets.values() if not (t._address or t._kernel is not None or t.error is not None))
+        self.queue.extend(ticket for ticket in self.tickets.values() if not ticket._done())
 
     def request(self, source: str) -> Ticket:
         """A ticket for the kernel with this source; the same one for the same source."""
@@ -162,12 +166,12 @@ class Pool:
                 return ticket
             ticket = Ticket(self, source, cache.key(source))
             ticket._kernel = cache.load(ticket.key)
-            self.tickets[source] = ticket
             if ticket._kernel is not None:
                 self.counts["loaded_from_disk"] += 1
             else:
                 self.queue.append(ticket)
                 self.changed.notify_all()
+            self.tickets[source] = ticket  # last: Ctrl-C must not leave a ticket that no one works on
         if ticket._kernel is None:
             self.start_threads()
         cache.warn_of_problems()
@@ -206,7 +210,14 @@ class Pool:
                 self._retire(helper)
                 helper = None
             helper = helper or self._start_helper()
-            if not self._compile(ticket, helper):
+            try:
+                usable = self._compile(ticket, helper)
+            except Exception:  # told to whoever waits for the kernel
+                ticket.error = traceback.format_exc()
+                usable = False
+            if not usable:
+                if helper is not None:
+                    self._retire(helper)
                 helper = None
             with self.changed:
                 self.idle += 1
@@ -236,7 +247,6 @@ class Pool:
                 return True
             kernel = unpack(ticket.key, answer[1:])
         except (HelperDied, ValueError) as error:  # ValueError: what it sent was cut off or mixed up
-            self._retire(helper)
             ticket.attempts += 1
             with self.changed:
                 if ticket.attempts < ATTEMPTS:

@@ -10,12 +10,14 @@ strides); `[lo, hi)` is the part of the iteration space that this call covers:
             independent()
             out[i] = exp_f32(x[i])
 
-Pointers are indexed with unsigned (or signed) 64-bit integers, with no bounds test and no wrap-around. A boolean lives in
-memory as one byte (`ptr_u8`, 0 or 1) and in registers as Numba's `boolean`: read it with `as_bool(p[i])`; storing a
+Pointers are indexed with unsigned (or signed) 64-bit integers, with no bounds test and no wrap-around. A boolean lives
+in memory as one byte (`ptr_u8`, 0 or 1) and in registers as Numba's `boolean`: read it with `as_bool(p[i])`; storing a
 `boolean` through a `ptr_u8` writes 0 or 1.
 
-Everything here is a Numba `@intrinsic` that writes its LLVM instructions in place, because that costs no type inference
-and can't miss being inlined. Importing this module imports Numba, so only the compile helpers do so.
+A source may define functions of its own in front of `kernel`, each marked `@helper`.
+
+Everything here is a Numba `@intrinsic` that writes its LLVM instructions in place: that costs no type inference, and
+can't miss being inlined. Importing this module imports Numba, so only the compile helpers do so.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def is_number(kind: types.Type) -> bool:
     return isinstance(kind, (types.Integer, types.Float, types.Boolean))
 
 
-def as_word(builder: ir.IRBuilder, value: ir.Value, kind: types.Type) -> ir.Value:
+def as_word(builder: ir.IRBuilder, value: ir.Value, kind: Any) -> ir.Value:
     """An integer of any width as 64 bits, the sign kept."""
     if value.type.width == 64:
         return value
@@ -88,7 +90,8 @@ def pointer_reader(suffix: str, element: Any) -> Any:
 
 def word_reader(name: str, kind: Any) -> Any:
     def reader(typingctx, table, k):
-        return kind(types.CPointer(uint64), types.unliteral(k)), lambda context, builder, sig, args: read_word(builder, sig, args)
+        signature = kind(types.CPointer(uint64), types.unliteral(k))
+        return signature, lambda context, builder, sig, args: read_word(builder, sig, args)
 
     reader.__name__ = reader.__qualname__ = name
     reader.__doc__ = f"Word k of the table as {kind}."
@@ -261,7 +264,7 @@ def converted(context: Any, builder: ir.IRBuilder, value: ir.Value, source: Any,
     if isinstance(source, types.Float) and target == boolean:
         return builder.fcmp_unordered("!=", value, ir.Constant(value.type, 0.0))
     if isinstance(source, types.Float) and isinstance(target, types.Integer):
-        return integer_from_real(builder, value, target.bitwidth)
+        return integer_from_real(builder, value, context.get_value_type(target).width)
     return context.cast(builder, value, source, target)
 
 

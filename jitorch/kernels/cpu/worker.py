@@ -4,16 +4,16 @@ Run by its path, not as a module: `import jitorch` would load the whole front en
 packages above this one are entered as empty modules with the right path, and this package's modules imported under
 their usual names.
 
-A message is its length (4 bytes, little-endian) and its content. The first one holds the parent's `sys.path` (JSON), each
-later one a kernel (JSON: source, key, path of the source file or null). The answer to a kernel is `K` and the packed
-object, or `E` and a traceback.
+A message is its length (4 bytes, little-endian) and its content. The first one holds the parent's `sys.path` (JSON),
+each later one a kernel (JSON: source, key, path of the source file or null). The answer to a kernel is `K` and the
+packed object, or `E` and a traceback.
 """
 
 from __future__ import annotations
 
 import struct
 import sys
-from typing import IO, Any
+from typing import IO
 
 
 def write_message(stream: IO[bytes], content: bytes) -> None:
@@ -54,14 +54,14 @@ def main() -> None:
     while (content := read_message(requests)) is not None:
         job = json.loads(content)
         try:
-            answer = b"E" + broken.encode() if broken else b"K" + pack(job["key"], compile_kernel(**compile_arguments(job)))
+            if broken:
+                answer = b"E" + broken.encode()
+            else:
+                kernel = compile_kernel(job["source"], symbol="kernel_" + job["key"][:32], path=job["path"])
+                answer = b"K" + pack(job["key"], kernel)
         except Exception:  # told to the parent, which raises it
             answer = b"E" + traceback.format_exc().encode()
         write_message(answers, answer)
-
-
-def compile_arguments(job: dict[str, Any]) -> dict[str, Any]:
-    return {"source": job["source"], "symbol": "kernel_" + job["key"][:32], "path": job["path"]}
 
 
 def enter_packages(paths: list[str]) -> None:
