@@ -1,4 +1,8 @@
-"""Modules, and the functions they are made of."""
-from . import functional
+"""Modules, the functions they are made of, initial values and helpers."""
+from . import functional, init, modules, parallel, parameter, utils
+from .modules import *  # noqa: F403
+from .modules import __all__ as _modules
+from .parallel import DataParallel
+from .parameter import Buffer, Parameter
 
-__all__ = ["functional"]
+__all__ = ["Buffer", "DataParallel", "Parameter", "functional", "init", "modules", "parallel", "parameter", "utils", *_modules]
