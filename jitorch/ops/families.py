@@ -10,6 +10,7 @@ from . import (
     dropout,
     elementwise,
     indexing,
+    linalg,
     losses,
     movement,
     normalization,
