@@ -41,6 +41,8 @@ class GradNode:
         if op.saves:
             saved: list = []
             for i in op.saves:
+                if i >= len(inputs):            # indexing saves as many index tensors as there are
+                    break
                 x = inputs[i]
                 saved += (x, x._storage, x._storage.version) if hasattr(x, "_storage") else (x, None, 0)
             self.saved = tuple(saved)
