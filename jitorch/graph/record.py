@@ -8,6 +8,7 @@ the node while they don't change; the first time another value comes by, the ope
 """
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from math import copysign
@@ -163,10 +164,22 @@ def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, infer) ->
             child = node.next.get(key)
             if child is None:
                 child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, metas)
+                child.line = user_line()
                 counters.nodes += 1
     elif scalars and not child.runtime and not same_numbers(child.scalars, scalars):
         generalise(child)
     return child
+
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def user_line() -> str | None:
+    """Where the user's program is: the innermost frame outside this package, as "file:line"."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def same_numbers(a: tuple, b: tuple) -> bool:
