@@ -132,11 +132,23 @@ def inplace_of(function, name: str):
     def method(self, *args, **kwargs):
         from ..tensor import assign, check_writable
         check_writable(self)
-        return assign(self, function(self, *args, **kwargs))
+        result = function(self, *args, **kwargs)
+        if result._grad_fn is not None:
+            keep_old_value(result._grad_fn, self)
+        return assign(self, result)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of `{name[:-1]}`. RuntimeError for a leaf that requires grad."
     return method
+
+
+def keep_old_value(node, x) -> None:
+    """A gradient rule that reads what is about to be overwritten gets a copy of it."""
+    saved = node.saved
+    if any(v is x for v in saved[::3]):
+        old = apply(clone.op, (x,))
+        node.saved = tuple(part for i in range(0, len(saved), 3)
+                           for part in ((old, old._storage, old._storage.version) if saved[i] is x else saved[i:i + 3]))
 
 
 def write_out(out, result):
@@ -235,6 +247,11 @@ def not_bool(message: str):
     return check
 
 
+def sign_of(x):
+    """1, 0 or -1; 0 for NaN."""
+    return x if x.dtype == bool else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
 def sign_expression(b, x):
     return b.map("copy" if x.dtype is bool_ else "sign", x)
 
@@ -266,8 +283,8 @@ LN2, LN10, RADIANS = math.log(2), math.log(10), math.pi / 180
 UNARY = [
     ("neg", np.negative, "neg", lambda c, g: (-g,), "", "same"),
     ("abs", np.abs, "abs", lambda c, g: (g * c.input(0).sgn(),), "0", "number"),
-    ("sgn", lambda x: x if x.dtype == bool else np.sign(x), sign_expression, no_slope, "", "same"),
-    ("sign", lambda x: x if x.dtype == bool else np.sign(x), sign_expression, no_slope, "", "same"),
+    ("sgn", sign_of, sign_expression, no_slope, "", "same"),
+    ("sign", sign_of, sign_expression, no_slope, "", "same"),
     ("floor", whole(np.floor), whole_map("floor"), no_slope, "", "number"),
     ("ceil", whole(np.ceil), whole_map("ceil"), no_slope, "", "number"),
     ("trunc", whole(np.trunc), whole_map("trunc"), no_slope, "", "number"),
@@ -514,7 +531,7 @@ def integer_power(b, x, n: int):
 
 
 def pow_slope(c, g):
-    x, y = c.input(0), c.input(1)
+    x, y = (v.to(g.dtype) if hasattr(v, "_meta") else v for v in (c.input(0), c.input(1)))
     dx = dy = None
     if c.needs[0]:
         if hasattr(y, "_meta"):

@@ -87,7 +87,7 @@ def logcumsumexp_slope(ctx, g):
     x, y, dim = ctx.input(0), ctx.output(), ctx.attrs[0]
     if not x.ndim:
         return (g,)
-    later = shifted(y, dim, -1, 0)
+    later = shifted(y, dim, -1, np.inf)
     a = where_of(y == later, 1, (y - later).exp())
     return (recurrence(a, g, dim, True) * (x - y).exp(),)
 
