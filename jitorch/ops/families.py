@@ -19,6 +19,7 @@ from . import (
     random,
     reductions,
     scan,
+    special,
     views,
 )
 from .dispatch import METHODS, OPS, PUBLIC
