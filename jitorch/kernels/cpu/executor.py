@@ -18,8 +18,8 @@ the addresses of this run's buffers.
 
 The tasks of a region are taken one by one by the caller and by the threads of a pool. Where tasks begin and end
 depends on n and chunk only, and finish calls are made by the caller in the order of the rows, so results are bitwise
-the same for any number of threads. The caller never waits for a thread that has not started a task. If another thread is
-using the pool, or the region has one task, the caller does it all.
+the same for any number of threads. The caller never waits for a thread that has not started a task. If another thread
+is using the pool, or the region has one task, the caller does it all.
 
 A thread of the pool is a Python thread inside one C call that never returns while the pool lives, so it never needs the
 interpreter. It looks for work for SPIN_MICROSECONDS after the last task, then sleeps. Both functions are kernels as any
