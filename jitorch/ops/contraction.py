@@ -151,9 +151,8 @@ def mv(input, vec, *, out=None):
 
 def combined(name: str, input, product, beta, alpha):
     """beta * input + alpha * product; a beta of 0 ignores input, NaN included."""
-    for what, number in (("beta", beta), ("alpha", alpha)):
-        if isinstance(number, float) and product.dtype.category != FLOAT:
-            raise RuntimeError(f"For integral input tensors, argument {what} must not be a floating point number.")
+    if product.dtype.category != FLOAT:
+        beta, alpha = int(beta), int(alpha)
     if input.dtype is not product.dtype:
         raise RuntimeError(f"self and mat2 must have the same dtype, but got {input.dtype.label} and {product.dtype.label}")
     expand(input, *product.shape)           # raises where input doesn't broadcast to the product

@@ -12,7 +12,7 @@ import numpy as np
 from ..dtypes import BOOL
 from ..graph.record import Meta, contiguous_strides
 from .dispatch import PUBLIC, Op, apply
-from .views import reshape, unsqueeze
+from .views import reshape, slice_op, unsqueeze
 
 # attrs of all entries: stride, padding, dilation (a tuple with one number a dimension each), groups; then the wanted sizes
 
@@ -159,7 +159,13 @@ def forward_vjp(ctx, g):
 
 def input_vjp(ctx, g):
     attrs, w = ctx.attrs[:4], ctx.metas[1]
-    return (apply(convolution_op, (g, ctx.input(1)), attrs) if ctx.needs[0] else None,
+    to_g = None
+    if ctx.needs[0]:
+        to_g = apply(convolution_op, (g, ctx.input(1)), attrs)
+        for d, n in enumerate(ctx.metas[0].shape[2:], 2):      # an output padding may have room for another step
+            if to_g.shape[d] != n:
+                to_g = slice_op(to_g, d, 0, n, 1)
+    return (to_g,
             apply(convolution_weight_op, (ctx.input(0), g), (*attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
 
 

@@ -335,10 +335,38 @@ def cholesky_ex(A, *, upper: bool = False, check_errors: bool = False, out=None)
     return EX["cholesky"](cholesky(safe, upper=upper), from_array(info))
 
 
+def cholesky_solve_reference(b, low, upper):
+    import scipy.linalg
+    lead = np.broadcast_shapes(b.shape[:-2], low.shape[:-2])
+    b, low = np.broadcast_to(b, (*lead, *b.shape[-2:])), np.broadcast_to(low, (*lead, *low.shape[-2:]))
+    return each(lambda i, v, m: scipy.linalg.cho_solve((m, not upper), v, check_finite=False), b, low)[0] if b.size else b.copy()
+
+
+def cholesky_solve_vjp(ctx, g):
+    upper, = ctx.attrs
+    low = ctx.input(1)
+    to_b = apply(cholesky_solve_op, (g, low), ctx.attrs)
+    to_low = None
+    if ctx.needs[1]:
+        term = matmul(to_b, mT(ctx.output()))
+        term = term + mT(term)
+        to_low = -(matmul(low, term) if upper else matmul(term, low))
+    return (to_b, to_low)
+
+
+cholesky_solve_op = Op("cholesky_solve", infer=lambda b, low, upper: solve_infer(low, b), reference=cholesky_solve_reference, vjp=cholesky_solve_vjp, saves="1o")
+
+
 def cholesky_solve(B, L, upper: bool = False, *, out=None):
     """X with A @ X = B, given the Cholesky factor of A."""
-    low = mT(L) if upper else L
-    return finish(solve_triangular(mT(low), solve_triangular(low, B, upper=False), upper=True), out)
+    for what, t in (("b", B), ("A", L)):
+        if t.ndim < 2:
+            raise RuntimeError(f"{what} should have at least 2 dimensions, but has {t.ndim} dimensions instead")
+    if L.shape[-1] != L.shape[-2]:
+        raise RuntimeError(f"A must be batches of square matrices, but they are {L.shape[-2]} by {L.shape[-1]} matrices")
+    if B.shape[-2] != L.shape[-1]:
+        raise RuntimeError(f"Incompatible matrix sizes for linear_solve: each A matrix is {L.shape[-1]} by {L.shape[-1]} but each b matrix is {B.shape[-2]} by {B.shape[-1]}")
+    return finish(apply(cholesky_solve_op, (B, L), (bool(upper),)), out)
 
 
 def cholesky_inverse(L, upper: bool = False, *, out=None):
@@ -494,7 +522,8 @@ def eigh_vjp(ctx, gl, gv):
     inner = matmul(mT(v), gv) * (1 - eye) / (gaps + eye)
     if gl is not None:
         inner = inner + PUBLIC["diag_embed"](gl)
-    return (matmul(matmul(v, inner), mT(v)),)
+    result = matmul(matmul(v, inner), mT(v))
+    return ((result + mT(result)) * 0.5,)
 
 
 eigh_op = Op("linalg_eigh", infer=eigh_infer, reference=eigh_reference, vjp=eigh_vjp, saves="o", grad_name="LinalgEighBackward0")
@@ -816,7 +845,7 @@ def lu_factor_ex(A, *, pivot: bool = True, check_errors: bool = False, out=None)
     packed, pivots = lu_factor(A, pivot=pivot)
     zero = diagonal(packed.detach(), 0, -2, -1)._array() == 0
     info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32) if zero.shape[-1] else np.zeros(zero.shape[:-1], np.int32)
-    return LU["lu_factor_ex"](packed, pivots, from_array(np.ascontiguousarray(info)))
+    return LU["lu_factor_ex"](packed, pivots, from_array(np.array(info, np.int32)))
 
 
 def lu_unpack(LU_data, LU_pivots, unpack_data: bool = True, unpack_pivots: bool = True, *, out=None):

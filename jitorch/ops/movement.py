@@ -211,9 +211,9 @@ flip_op = Op("flip", infer=lambda m, dims: Meta(m.shape, m.dtype), reference=lam
              vjp=lambda ctx, g: (apply(flip_op, (g,), ctx.attrs),))
 
 
-def flip(input, *dims):
+def flip(input, *args, dims=None):
     """The order of elements reversed along `dims` (a copy)."""
-    dims = tuple(wrap_dim(d, input.ndim) for d in sizes(dims))
+    dims = tuple(wrap_dim(d, input.ndim) for d in sizes(args if dims is None else (dims,)))
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims")
     return apply(flip_op, (input,), (dims if input.ndim else (),))
@@ -301,19 +301,27 @@ constant_pad_op = Op(
     reference=lambda x, value, widths: np.pad(x, widths, constant_values=value), lower=constant_pad_lower,
     vjp=lambda ctx, g: (inner_part(g, ctx.attrs[0], ctx.metas[0].shape), None))
 
-NUMPY_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+MODES = ("reflect", "replicate", "circular")
 
 
 def source_index(n: int, before: int, after: int, mode: str) -> np.ndarray:
-    """Where each element of a padded axis comes from."""
-    return np.pad(np.arange(n), (before, after), mode=NUMPY_MODES[mode])
+    """Where each element of a padded axis comes from (negative numbers cut off)."""
+    i = np.arange(n + before + after) - before
+    return np.clip(i, 0, n - 1) if mode == "replicate" else i % n if mode == "circular" else (n - 1) - abs((n - 1) - abs(i))
+
+
+def pad_reference(x, widths, mode):
+    for d, (before, after) in enumerate(widths):
+        if before or after:
+            x = np.take(x, source_index(x.shape[d], before, after, mode), axis=d)
+    return x
 
 
 def pad_linear(b, shape, widths, mode: str):
     """The linear indices (IR) into the unpadded tensor."""
     out, strides, linear = padded_shape(shape, widths), contiguous_strides(shape), None
     for d, (n, s, (before, after)) in enumerate(zip(shape, strides, widths)):
-        if n == 1 and mode != "reflect":
+        if n == 1:
             continue
         i = b.iota([out[d] if e == d else 1 for e in range(len(shape))], d)
         if before or after:
@@ -343,7 +351,7 @@ def pad_backward_reference(g, shape, widths, mode):
 
 pad_op = Op(
     "pad", infer=lambda m, widths, mode: Meta(padded_shape(m.shape, widths), m.dtype),
-    reference=lambda x, widths, mode: np.pad(x, widths, mode=NUMPY_MODES[mode]),
+    reference=pad_reference,
     lower=lambda b, x, widths, mode: b.take(x, pad_linear(b, x.shape, widths, mode)),
     vjp=lambda ctx, g: (apply(pad_backward_op, (g,), (tuple(ctx.metas[0].shape), *ctx.attrs)),))
 pad_backward_op = Op(
@@ -390,7 +398,7 @@ def pad(input, pad, mode: str = "constant", value=None):
         return apply(constant_pad_op, (inside, float(value) if input.dtype.category == FLOAT else value), (widths,))
     if value is not None and value != 0:
         raise ValueError(f"Padding mode \"{mode}\" doesn't take in value argument")
-    if mode not in NUMPY_MODES:
+    if mode not in MODES:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if not (n and n <= 3 and input.ndim in (n + 1, n + 2)):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
@@ -405,8 +413,7 @@ def pad(input, pad, mode: str = "constant", value=None):
             raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
         if size + a + b < 0 or (size + a + b == 0 and size):
             raise RuntimeError(f"input (size {size}) is too small for padding ({a}, {b}) at dimension {d}")
-    inside, widths = cropped(input, widths)
-    return apply(pad_op, (inside,), (widths, mode))
+    return apply(pad_op, (input,), (widths, mode))
 
 
 # -- sliding blocks --------------------------------------------------------------------------------------------------
@@ -510,7 +517,6 @@ def meshgrid(*tensors, indexing: str = "ij"):
     shape = [t._meta.numel for t in given]
     grids = [expand(reshape(t, [-1 if j == i else 1 for j in range(len(given))]), *shape) for i, t in enumerate(given)]
     if swap:
-        grids = [transpose_op(t, 0, 1) for t in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -254,7 +254,7 @@ def window_counts(sizes, kernel, stride, padding, out, include_pad: bool) -> np.
 
 
 def avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
-    if input.dtype.category != FLOAT:
+    if input.dtype.category != FLOAT and input.dtype is not int64:
         raise RuntimeError(f"\"{name}_out_frame\" not implemented for '{input.dtype.label}'")
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
@@ -269,11 +269,16 @@ def avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode, 
         x = unfold(x, input.ndim - n + i, kernel[i], stride[i])
     total = x.sum(tuple(range(-n, 0)))
     if divisor_override is not None:
-        return total / divisor_override
+        return divided(total, divisor_override)
     counts = window_counts(sizes, kernel, stride, padding, out, count_include_pad)
     if counts.min() == counts.max():
-        return total / int(counts.flat[0])
-    return total / from_array(np.ascontiguousarray(counts, input.dtype.np))
+        return divided(total, int(counts.flat[0]))
+    return divided(total, from_array(np.ascontiguousarray(counts, input.dtype.np)))
+
+
+def divided(total, count):
+    """total / count; integers are cut off towards zero."""
+    return total / count if total.dtype.category == FLOAT else PUBLIC["div"](total, count, rounding_mode="trunc")
 
 
 def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True):
