@@ -288,7 +288,12 @@ def cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-8):
     if common.category != FLOAT:
         raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {common.label}")
     x1, x2 = x1.to(common), x2.to(common)
-    return ((x1 / vector_norm(x1, 2, dim, True).clamp_min(eps)) * (x2 / vector_norm(x2, 2, dim, True).clamp_min(eps))).sum(dim)
+    lengths = []
+    for x in (x1, x2):
+        length = vector_norm(x, 2, dim, True).clone()
+        with no_grad():     # the gradient is as if nothing had been clamped, as in PyTorch
+            lengths.append(length.clamp_min_(eps))
+    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
 
 
 def pairwise_distance(x1, x2, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):

@@ -77,7 +77,7 @@ SAMPLES = {
     "normalize": [lambda torch, t: torch.nn.functional.normalize(t(3, 4)), lambda torch, t: torch.nn.functional.normalize(t(3, 4, dtype="float64"), p=1, dim=0),
                   lambda torch, t: torch.nn.functional.normalize(t(3, 4), p=3.0, eps=5.0), lambda torch, t: torch.nn.functional.normalize(t.of([[0.0, 0.0], [3.0, 4.0]], grad=False))],
     "cosine_similarity": [lambda torch, t: torch.cosine_similarity(t(3, 4), t(3, 4)), lambda torch, t: torch.nn.functional.cosine_similarity(t(2, 3, 4), t(4), dim=-1),
-                          lambda torch, t: torch.cosine_similarity(t(3, 4), t(3, 4, dtype="float64"), dim=0), lambda torch, t: torch.cosine_similarity(t(3), t(3), 0, 10.0)],
+                          lambda torch, t: torch.cosine_similarity(t(3, 4, dtype="float64"), t(1, 4, dtype="float64"), dim=0), lambda torch, t: torch.cosine_similarity(t(3), t(3), 0, 10.0)],
     "pairwise_distance": [lambda torch, t: torch.pairwise_distance(t(3, 4), t(3, 4)), lambda torch, t: torch.nn.functional.pairwise_distance(t(3, 4), t(4), p=1, keepdim=True),
                           lambda torch, t: torch.pairwise_distance(t(4, dtype="float64"), t(4, dtype="float64"), p=3.0, eps=0.1)],
     "native_dropout": [
