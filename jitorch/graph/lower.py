@@ -6,6 +6,8 @@ directly over a value that has a buffer or is computed; nothing is reduced over 
 from __future__ import annotations
 
 from ..dtypes import FLOAT, bool_, float64, int64
+from ..kernels.cpu.expressions import can_write
+from ..kernels.cpu.templates import SCAN_STEPS
 from .ir import Builder, Value
 from .program import Program
 from .record import contiguous_strides, count
@@ -107,7 +109,62 @@ def rewrite_reduce(b, kind, name, args, shape, dtype, attrs):
         return b.cast(v, dtype)
     if name in ("argmax", "argmin") and len([d for d in attrs if v.shape[d] != 1]) > 1:
         return b.reshape(b.reduce(name, b.reshape(v, (v.numel,)), (0,)), shape)     # the index counts in row-major order
+    if n <= UNROLLED and name in PAIRWISE and count(shape) > n and short_window(v, attrs):
+        return unrolled(b, name, v, attrs, shape, dtype)
     return (explicit(b, v),) if v.kind == "view" and v.name == "expand" else None
+
+
+UNROLLED, UNROLLED_MAPS = 9, 12      # elements of a window, maps computed for each of them
+PAIRWISE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "any": "or", "all": "and"}
+
+
+def short_window(v: Value, dims) -> bool:
+    """Whether v is a few maps over memory, so that it can be written out for each position of a short window."""
+    stack, maps = [v], 0
+    while stack:
+        a = stack.pop()
+        if a.kind == "map" and a.name != "philox":
+            maps += 1
+            stack.extend(x for x in a.args if x.numel > 1)
+        elif a.kind not in ("view", "input", "iota", "const", "scalar", "place", "dot"):
+            return False
+        if maps > UNROLLED_MAPS:
+            return False
+    return maps > 0 or v.kind == "view"
+
+
+def unrolled(b, name, v: Value, dims, shape, dtype) -> Value:
+    """A reduction over a short window as maps of the window's elements: loops of two or three iterations are not worth their start."""
+    total = None
+    for k in range(count(v.shape[d] for d in dims)):
+        index, rest = {}, k
+        for d in reversed(dims):
+            index[d - len(v.shape)] = rest % v.shape[d]
+            rest //= v.shape[d]
+        part = b.cast(element(b, v, index, {}), dtype)
+        total = part if total is None else b.map(PAIRWISE[name], total, part)
+    return total if total.shape == tuple(shape) else b.expand(total, shape)
+
+
+def element(b, v: Value, index: dict[int, int], known: dict) -> Value:
+    """v at fixed positions (dimension counted from the back -> index) of some dimensions, which get size 1."""
+    if v in known:
+        return known[v]
+    mine = {d: i for d, i in index.items() if -d <= len(v.shape) and v.shape[d] != 1}
+    if not mine:
+        out = v
+    elif v.kind == "map":
+        args = [element(b, a, mine, known) for a in v.args]
+        out = b.cast(args[0], v.dtype) if v.name == "cast" else b.map(v.name, *args, dtype=v.dtype)
+    elif v.kind == "iota" and v.attrs[0] - len(v.shape) in mine:
+        out = b.const(mine[v.attrs[0] - len(v.shape)], v.dtype)
+    else:
+        base, (strides, offset) = (v.args[0], v.attrs) if v.kind == "view" else (v, (contiguous_strides(v.shape), 0))
+        n = len(v.shape)
+        shape = [1 if i - n in mine else size for i, size in enumerate(v.shape)]
+        out = b.strided(base, shape, strides, offset + sum(strides[d] * i for d, i in mine.items()))
+    known[v] = out
+    return out
 
 
 def rewrite_table(b, kind, name, args, shape, dtype, attrs):
@@ -227,8 +284,9 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
             metas.append(args[-1])
             pattern.append("value")
     b.metas, b.out = metas, step.metas
+    start = len(b.values)
     made = step.op.lower(b, *args, *step.attrs) if step.op.lower is not None else None
-    if made is None:
+    if made is None or not all(has_kernel(v) for v in b.values[start:]):
         made = b.call(step.op, [a for a, p in zip(args, pattern) if p == "value"], (tuple(pattern), step.attrs), step.metas)
     made = made if isinstance(made, tuple) else (made,)
     checked = []
@@ -242,6 +300,15 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
                 v = b.reshape(v, meta.shape)
         checked.append(v)
     return tuple(checked)
+
+
+def has_kernel(v: Value) -> bool:
+    """Whether kernels can be generated for a value; an entry with one that can't runs its reference instead."""
+    if v.kind == "map":
+        return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
+    if v.kind == "scan":
+        return v.name in SCAN_STEPS and v.dtype is not bool_
+    return v.kind != "dot" or v.dtype.category == FLOAT
 
 
 def is_expand(base_shape, shape, strides, offset) -> bool:
@@ -303,6 +370,3 @@ def store(b, target: Value, v: Value, shape, strides, offset) -> Value:
     s.line = target.line
     return s
 
-
-def is_float(v: Value) -> bool:
-    return v.dtype.category == FLOAT

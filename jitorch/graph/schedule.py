@@ -63,6 +63,7 @@ class Schedule:
 def schedule(values: list[Value], wanted: list[Value]) -> Schedule:
     uses = uses_of(values)
     wanted_set = set(wanted)
+    indices = index_values(values)
     home: dict[Value, list[Group]] = {}         # the groups a value is computed in
     stored: set[Value] = set()
     steps: list = []
@@ -75,7 +76,7 @@ def schedule(values: list[Value], wanted: list[Value]) -> Schedule:
             continue
         into = v.attrs[0] == "into" if v.attrs else False
         outside = v in wanted_set or into
-        groups = [] if into else join_consumers(v, uses[v], home, outside)
+        groups = [] if into else join_consumers(v, uses[v], home, outside, v in indices)
         if not groups or not covers(groups, uses[v], home):
             outside = True
         if not groups:
@@ -107,7 +108,17 @@ def uses_of(values: list[Value]) -> dict[Value, list]:
     return uses
 
 
-def join_consumers(v: Value, uses, home, wanted: bool) -> list[Group]:
+def index_values(values: list[Value]) -> set[Value]:
+    """Maps of nothing but indices and numbers: computed wherever they are used, never stored for it."""
+    found: set[Value] = set()
+    for v in values:
+        if v.kind == "map" and v.name != "philox" and not v.attrs and all(
+                a.kind in ("const", "scalar", "iota") or a in found or (a.kind == "reshape" and is_unit_reshape(a) and a.args[0] in found) for a in v.args):
+            found.add(v)
+    return found
+
+
+def join_consumers(v: Value, uses, home, wanted: bool, index: bool) -> list[Group]:
     """The groups that v now belongs to: its earliest consumer's, or, for what is cheap to compute again, all of them."""
     by_group: dict[Group | None, list] = {}
     first, first_position = None, None
@@ -121,8 +132,8 @@ def join_consumers(v: Value, uses, home, wanted: bool) -> list[Group]:
                 first, first_position = g, position
     if first_position is None:
         return []
-    if is_cheap(v) and len(by_group) > 1 and None not in by_group and not wanted:
-        joined = [g for g, group_uses in by_group.items() if join(g, v, group_uses, False)]
+    if None not in by_group and not wanted and (index or (len(by_group) > 1 and is_cheap(v))):
+        joined = [g for g, group_uses in by_group.items() if join(g, v, group_uses, False, index)]
         if len(joined) == len(by_group):
             return joined
         for g in joined:
@@ -222,7 +233,7 @@ def may_store(g: Group, v: Value) -> bool:
     return own in (everything, everything - set(g.inner) - set(g.reduced)) or (bool(g.inner) and own == everything - set(g.inner))
 
 
-def join(g: Group, v: Value, uses, stores: bool) -> bool:
+def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
     """Take v into g if g can compute it in its loops (and write it, if it `stores`); says whether it did."""
     if len(g.nodes) >= MAX_VALUES or len(g.operands) + len(v.args) > MAX_OPERANDS:
         return False
@@ -239,7 +250,7 @@ def join(g: Group, v: Value, uses, stores: bool) -> bool:
     if axes is None or external:
         return False
     saved = g.copy_axes()
-    if not fits(g, v, axes):
+    if not index and not fits(g, v, axes):
         g.restore_axes(saved)
         return False
     g.nodes[v] = axes

@@ -390,6 +390,26 @@ class Writer:
                 rest = after
             self.index_of[a] = name
 
+    def open_units(self, axes: list[int]) -> None:
+        """The loop over units; indices are decoded once and then counted on, since divisions cost more than short rows."""
+        if len(axes) > 1:
+            self.emit("first = uint64(lo)")
+            self.decode("first", axes)
+        self.emit("for u in range(uint64(lo), uint64(hi)):")
+        self.indent += 1
+        if len(axes) == 1:
+            self.index_of[axes[0]] = "u"
+
+    def close_units(self, axes: list[int]) -> None:
+        """Step to the next unit: the innermost index counts up, a full one carries."""
+        if len(axes) > 1:
+            for depth, a in enumerate(reversed(axes)):
+                self.emit("    " * depth + f"i{a} = i{a} + uint64(1)")
+                if depth < len(axes) - 1:
+                    self.emit("    " * depth + f"if i{a} == {self.size(a)}:")
+                    self.emit("    " * (depth + 1) + f"i{a} = uint64(0)")
+        self.indent -= 1
+
     def finish_source(self, name: str) -> str:
         return "\n".join(["def kernel(args, lo, hi):", *self.head, *self.lines]) + "\n"
 
@@ -421,15 +441,15 @@ class Writer:
         *outer, axis = view.order
         units = product(view.sizes[a] for a in outer)
         self.scalar_values(scope)
-        self.emit("for u in range(uint64(lo), uint64(hi)):")
-        self.indent += 1
-        self.decode("u", outer)
+        self.open_units(outer)
         pointers = {t: (t if t in tables else self.advance(t, t, a, outer, "p")) for t, a in accesses.items()}
         self.emit(f"for j in range({self.size(axis)}):")
         self.indent += 1
         self.marker()
         self.index_of[axis] = "j"
         self.body(pointers, axis, "j", scope, [v for v, _ in view.writes], view.writes)
+        self.indent -= 1
+        self.close_units(outer)
         return self.kernel(units, CHUNK // max(1, view.sizes[axis] * self.cost()), False, "map")
 
     def marker(self) -> None:
@@ -453,11 +473,10 @@ class Writer:
         for tag, access in self.all_accesses().items():
             self.pointer(access, tag)
         self.scalar_values(scope)
-        self.emit("for u in range(uint64(lo), uint64(hi)):")
-        self.indent += 1
-        self.decode("u", kept)
+        self.open_units(kept)
         reduced = [a for a in view.order if a in view.reduced]
         self.row_stages(kept, reduced, scope, view.writes)
+        self.close_units(kept)
         row = product(view.sizes[a] for a in reduced)
         return self.kernel(product(view.sizes[a] for a in kept), CHUNK // max(1, row * self.cost()), False, "row")
 

@@ -50,7 +50,8 @@ ARITHMETIC = {
     "remainder": ("remainder_{s}({0}, {1})", "int_remainder({0}, {1})", None),
     "reciprocal": ("{o} / {0}", None, None),
     "copysign": ("copysign({0}, {1})", None, None),
-    "hypot": ("sqrt(fma({0}, {0}, {1} * {1}))", None, None),
+    "hypot": ("select((fabs({0}) == {inf}) | (fabs({1}) == {inf}), {inf}, as_f32(sqrt(as_f64({0}) * as_f64({0}) + as_f64({1}) * as_f64({1}))))",
+              None, None),
     "sqrt": ("sqrt({0})", None, None),
     "and": (None, "{0} & {1}", "{0} & {1}"),
     "or": (None, "{0} | {1}", "{0} | {1}"),
@@ -88,6 +89,8 @@ def can_write(name: str, operand_dtype: str) -> bool:
         return True
     if name in FUNCTIONS:
         return kind == 0
+    if name == "hypot":         # in double precision, where the squares of single precision can't overflow
+        return operand_dtype == "float32"
     entry = ARITHMETIC.get(name) or TESTS.get(name)
     return entry is not None and entry[kind] is not None
 
