@@ -6,9 +6,9 @@ import math
 import numpy as np
 
 from .. import dtypes
-from ..dtypes import BOOL, FLOAT, INT, int32, int64
+from ..dtypes import BOOL, FLOAT, INT, bool_, int32, int64
 from ..graph.record import Meta
-from ..tensor import from_array
+from ..tensor import from_array, tensor
 from .arithmetic import finish, operand
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import where_of
@@ -211,7 +211,7 @@ def quantile_of(name: str, input, q, dim, keepdim, interpolation, skip_nan: bool
     x = reshape(input, (-1,)) if dim is None else input if input.ndim else reshape(input, (1,))
     x = sort(x.transpose(axis, -1) if x.ndim > 1 else x).values
     n = x.shape[-1]
-    where = reshape(q.detach(), (-1,))                                       # (quantiles,)
+    where = reshape(q, (-1,))                                                # (quantiles,)
     if skip_nan:
         last = (~x.isnan()).sum(-1, keepdim=True).to(x.dtype) - 1              # (..., 1)
         place = where * where_of(last < 0, 0, last)
@@ -260,7 +260,7 @@ def unique(input, sorted: bool = True, return_inverse: bool = False, return_coun
 
 
 def chosen(parts, return_inverse: bool, return_counts: bool):
-    tensors = [from_array(np.ascontiguousarray(p).copy()) for p, wanted in zip(parts, (True, return_inverse, return_counts)) if wanted]
+    tensors = [from_array(np.array(p, order="C")) for p, wanted in zip(parts, (True, return_inverse, return_counts)) if wanted]
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
@@ -370,6 +370,16 @@ def bincount(input, weights=None, minlength: int = 0):
     return from_array(np.bincount(a, weights.detach()._array(), minlength=minlength).astype(kind))
 
 
+isin_op = Op("isin", infer=lambda m, tests, invert: Meta(m.shape, bool_), reference=lambda x, tests, invert: np.isin(x, tests, invert=invert))
+
+
+def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool = False, out=None):
+    """Whether each element is among test_elements (or, with invert, is not). Either may be a number."""
+    elements, test_elements = (x if hasattr(x, "_meta") else tensor(operand(x, "isin")) for x in (elements, test_elements))
+    return finish(apply(isin_op, (elements, test_elements), (bool(invert),)), out)
+
+
+PUBLIC["isin"] = isin
 for _f in (sort, argsort, msort, topk, mode, kthvalue, quantile, nanquantile, unique, unique_consecutive, histc, bincount):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 PUBLIC["searchsorted"], PUBLIC["bucketize"] = searchsorted, bucketize

@@ -23,7 +23,7 @@ from . import philox
 from .arithmetic import finish, operand
 from .creation import dtype_of
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import to_value, where_of
+from .elementwise import to_value, where_of, zeros_of
 from .views import sizes
 
 DEFAULT_SEED = 67280421310721
@@ -118,9 +118,18 @@ class Generator:
 default_generator = Generator()
 
 
+class ThreadDefault(threading.local):
+    """A thread's own default generator, if it has one: the workers of a DataLoader draw the same numbers however they are scheduled."""
+
+    generator: Generator | None = None
+
+
+thread_default = ThreadDefault()
+
+
 def source(generator) -> Generator:
     if generator is None:
-        return default_generator
+        return thread_default.generator or default_generator
     if not isinstance(generator, Generator):
         raise TypeError(f"generator must be a torch.Generator, not {type(generator).__name__}")
     return generator
@@ -203,6 +212,18 @@ def integers(low: int, high: int, shape, dtype, generator=None):
     op = wide_integers_op if wide else integers_op
     result = apply(op, (*source(generator).advance(count(shape) * (2 if wide else 1)), low, min(span, 2 ** 63 - 1)), (shape, int64))
     return result.to(dtype)
+
+
+# A draw as a function of its parameters, which don't get a gradient from it: zeros, as in PyTorch.
+drawn_op = Op("_drawn_with", infer=lambda m, parameter: Meta(m.shape, m.dtype), reference=lambda x, parameter: x, lower=lambda b, x, parameter: b.map("copy", x),
+              vjp=lambda ctx, g: (g, zeros_of(ctx.metas[1])))
+
+
+def drawn_with(result, *parameters):
+    for p in parameters:
+        if hasattr(p, "_meta") and p.requires_grad:
+            result = apply(drawn_op, (result, p))
+    return result
 
 
 # -- functions that make tensors ---------------------------------------------------------------------------------------
@@ -293,8 +314,8 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None
     shape = broadcast([t.shape for t in tensors])
     dtype = dtypes.result_type([t._meta for t in tensors])
     dtype = dtype if dtype.category == FLOAT else dtypes.get_default_dtype()
-    mean, std = (t.detach() if hasattr(t, "_meta") else t for t in (mean, std))
-    return made(standard_normal(shape, dtype, generator) * std + mean, requires_grad, out)
+    centre, spread = (t.detach() if hasattr(t, "_meta") else t for t in (mean, std))
+    return made(drawn_with(standard_normal(shape, dtype, generator) * spread + centre, mean, std), requires_grad, out)
 
 
 def check_std(std) -> None:
@@ -313,7 +334,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
     if input.dtype.category != FLOAT:
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{input.dtype.label}'")
     check_probabilities(input)
-    return finish(uniform(input.shape, input.dtype, generator).lt(input.detach()).to(input.dtype), out)
+    return finish(drawn_with(uniform(input.shape, input.dtype, generator).lt(input.detach()).to(input.dtype), input), out)
 
 
 def check_probabilities(p) -> None:
@@ -399,7 +420,7 @@ def place(generator) -> tuple[int, int]:
 
 def poisson(input, generator=None):
     """Poisson variables with the given rates. RuntimeError for a negative rate when it runs."""
-    return apply(poisson_op, (input.detach(), *place(generator)), (tuple(input.shape), input.dtype))
+    return drawn_with(apply(poisson_op, (input.detach(), *place(generator)), (tuple(input.shape), input.dtype)), input)
 
 
 def binomial(count, prob, generator=None):
@@ -516,27 +537,27 @@ def manual_seed(seed: int) -> Generator:
     >>> torch.manual_seed(0)
     <Generator seed=0 offset=0>
     """
-    return default_generator.manual_seed(seed)
+    return source(None).manual_seed(seed)
 
 
 def seed() -> int:
     """Start the default generator anew from a seed that the system draws, and return it."""
-    return default_generator.seed()
+    return source(None).seed()
 
 
 def initial_seed() -> int:
     """The seed that the default generator started from."""
-    return default_generator.initial_seed()
+    return source(None).initial_seed()
 
 
 def get_rng_state():
     """The default generator's state, a uint8 tensor."""
-    return default_generator.get_state()
+    return source(None).get_state()
 
 
 def set_rng_state(new_state) -> None:
     """Go on from a state that `get_rng_state` gave."""
-    default_generator.set_state(new_state)
+    source(None).set_state(new_state)
 
 
 PUBLIC.update(Generator=Generator, default_generator=default_generator, manual_seed=manual_seed, seed=seed, initial_seed=initial_seed,

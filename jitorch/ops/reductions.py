@@ -102,7 +102,7 @@ def sum_to_size(input, *size):
     dims = tuple(range(extra)) + tuple(i for i in range(extra, len(shape)) if size[i - extra] == 1 and shape[i] != 1)
     if extra < 0 or any_(s not in (1, n) for s, n in zip(size, shape[extra:])):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
-    return reshape(apply(sum_op, (input,), (dims, True, input.dtype)), size) if dims else reshape(input, size)
+    return reshape(apply(sum_op, (input,), (dims, True, accumulated(input, None))), size) if dims else reshape(input, size)
 
 
 def elements(meta, dims) -> int:

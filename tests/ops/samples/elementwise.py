@@ -169,7 +169,7 @@ for _name in ("maximum", "minimum", "fmax", "fmin"):
 SAMPLES["atan2"] = [*pairs(named("atan2"), 0.2), *special_pairs(named("atan2")), *int_pairs(named("atan2")), *mixed(named("atan2"))[:2]]
 SAMPLES["hypot"] = binary("hypot", ints=False, number=False)
 SAMPLES["copysign"] = binary("copysign")
-SAMPLES["nextafter"] = [lambda torch, t: torch.nextafter(t(3, 5, grad=False), t(5, grad=False)), lambda torch, t: torch.nextafter(t(3, dtype="float64", grad=False), t(3, dtype="float64", grad=False))]
+SAMPLES["nextafter"] = [lambda torch, t: torch.nextafter(t(3, 5, grad=False), t(5, grad=False)), lambda torch, t: torch.nextafter(t(3, dtype="float64", grad=False), t(3, dtype="float64", grad=False)), lambda torch, t: torch.nextafter(t.of([1.0, 2.0]), t.of([2.0, 2.0]))]
 SAMPLES["heaviside"] = [lambda torch, t: torch.heaviside(t.of([-1.0, 0.0, 2.0, NAN], grad=False), t.of([0.5, 0.5, 0.5, 0.5], grad=False)),
                         lambda torch, t: torch.heaviside(t(4, dtype="int64"), t(1, dtype="int64")), lambda torch, t: torch.heaviside(t(4, dtype="bool"), t(4, dtype="bool"))]
 SAMPLES["xlogy"] = [*pairs(named("xlogy"), 0.2, 3), *special_pairs(named("xlogy")), *numbers(named("xlogy")), lambda torch, t: torch.xlogy(2, t(3, low=0.5)),

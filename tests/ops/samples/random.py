@@ -20,6 +20,7 @@ SAMPLES = {
     "standard_exponential": [filled("exponential_", 2.0), filled("exponential_", dtype="float64"), filled("geometric_", 0.3), filled("geometric_", 0.5, dtype="int64")],
     "random_integers": [seeded(lambda torch, t: torch.randint(0, 10, (3, 4))), seeded(lambda torch, t: torch.randint(5, (4,), dtype=torch.uint8)), filled("random_", 3, 9), filled("random_", dtype="uint8"), filled("random_", dtype="bool")],
     "random_wide_integers": [filled("random_", dtype="int64"), seeded(lambda torch, t: torch.randint(-2 ** 40, 2 ** 40, (2, 3)))],
+    "_drawn_with": [seeded(lambda torch, t: torch.bernoulli(t(9, low=0.1, high=0.9))), seeded(lambda torch, t: torch.normal(t(3), t(3, low=0.5)) * t(3)), seeded(lambda torch, t: torch.poisson(t(3, low=0.5)))],
     "randperm": [seeded(lambda torch, t: torch.randperm(20)), seeded(lambda torch, t: torch.randperm(3, dtype=torch.int32))],
     "multinomial": [seeded(lambda torch, t: torch.multinomial(t(3, 4, low=0.1, high=1, grad=False), 5, True)), seeded(lambda torch, t: torch.multinomial(t(6, low=0.1, high=1, grad=False), 4))],
     "poisson": [seeded(lambda torch, t: torch.poisson(t(3, 4, low=0, high=5, grad=False)))],
