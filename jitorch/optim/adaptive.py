@@ -1,0 +1,169 @@
+"""Adagrad, Adadelta, RMSprop and Adafactor: step sizes from the squares of past gradients."""
+from __future__ import annotations
+
+import jitorch
+
+from .optimizer import Rule, check_rate, check_settings, check_variant, gradient, number
+
+EPSILON = {"float32": 2.0 ** -23, "float64": 2.0 ** -52}
+
+
+class Adagrad(Rule):
+    """p -= lr / (1 + (step - 1) lr_decay) * g / (sqrt(sum of g^2) + eps) (Duchi et al., 2011)."""
+
+    counts = ("step",)
+
+    def __init__(self, params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0, initial_accumulator_value: float = 0,
+                 eps: float = 1e-10, foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False,
+                 fused: bool | None = None):
+        check_rate(lr)
+        check_settings(lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value, eps=eps)
+        check_variant(foreach, fused, differentiable)
+        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
+                                  "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
+                                  "differentiable": differentiable, "fused": fused})
+        for group in self.param_groups:
+            for p in group["params"]:
+                self._start(p, group)
+
+    def _start(self, p, group) -> None:
+        self.state[p].update(step=0, sum=jitorch.full_like(p, group["initial_accumulator_value"]))
+
+    def share_memory(self) -> None:
+        raise NotImplementedError("Adagrad.share_memory() is not supported: memory shared between processes is not implemented")
+
+    def _update(self, group) -> None:
+        lr, decay, eps = number(group["lr"]), group["lr_decay"], group["eps"]
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                self._start(p, group)
+            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
+            step = state["step"] = state["step"] + 1
+            total = state["sum"].addcmul_(g, g, value=1)
+            p.addcdiv_(g, total.sqrt().add_(eps), value=-lr / (1 + (step - 1) * decay))
+
+
+class Adadelta(Rule):
+    """Step sizes from running means of g^2 and of the squared updates (Zeiler, 2012)."""
+
+    counts = ("step",)
+
+    def __init__(self, params, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0, foreach: bool | None = None, *,
+                 capturable: bool = False, maximize: bool = False, differentiable: bool = False):
+        check_rate(lr)
+        if not 0.0 <= rho <= 1.0:
+            raise ValueError(f"Invalid rho value: {rho}")
+        check_settings(eps=eps, weight_decay=weight_decay)
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
+                                  "capturable": capturable, "foreach": foreach, "differentiable": differentiable})
+
+    def _update(self, group) -> None:
+        lr, rho, eps = number(group["lr"]), group["rho"], group["eps"]
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state.update(step=0, square_avg=jitorch.zeros_like(p), acc_delta=jitorch.zeros_like(p))
+            state["step"] += 1
+            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
+            square, moved = state["square_avg"], state["acc_delta"]
+            square.mul_(rho).addcmul_(g, g, value=1 - rho)
+            delta = (moved + eps).sqrt() / (square + eps).sqrt() * g
+            moved.mul_(rho).addcmul_(delta, delta, value=1 - rho)
+            p.add_(delta, alpha=-lr)
+
+
+class RMSprop(Rule):
+    """p -= lr * g / (sqrt(v) + eps), v being a running mean of g^2 (centered: minus the mean of g, squared); with momentum if given."""
+
+    counts = ("step",)
+
+    def __init__(self, params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0, momentum: float = 0,
+                 centered: bool = False, capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
+                 differentiable: bool = False):
+        check_rate(lr)
+        check_settings(eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
+                                  "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
+                                  "differentiable": differentiable})
+
+    def _update(self, group) -> None:
+        lr, alpha, momentum, centered = number(group["lr"]), group["alpha"], group["momentum"], group["centered"]
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state.update(step=0, square_avg=jitorch.zeros_like(p))
+                if momentum > 0:
+                    state["momentum_buffer"] = jitorch.zeros_like(p)
+                if centered:
+                    state["grad_avg"] = jitorch.zeros_like(p)
+            state["step"] += 1
+            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
+            square = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
+            if centered:
+                mean = state["grad_avg"].lerp_(g, 1 - alpha)
+                square = square.addcmul(mean, mean, value=-1)
+            scale = square.sqrt().add_(group["eps"])
+            if momentum > 0:
+                p.add_(state["momentum_buffer"].mul_(momentum).addcdiv_(g, scale), alpha=-lr)
+            else:
+                p.addcdiv_(g, scale, value=-lr)
+
+
+class Adafactor(Rule):
+    """Adam's second moment kept as one row and one column of means for each matrix (Shazeer and Stern, 2018).
+
+    eps: (regularisation of the squares, by default the dtype's epsilon, and of the parameter's scale); d: updates are clipped to this
+    root mean square.
+    """
+
+    counts = ("step",)
+
+    def __init__(self, params, lr: float = 1e-2, beta2_decay: float = -0.8, eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0,
+                 weight_decay: float = 0.0, *, foreach: bool | None = None, maximize: bool = False):
+        if isinstance(lr, jitorch.Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        for ok, what, value in ((lr >= 0.0, "Learning rate should be >= 0", lr), (beta2_decay <= 0.0, "beta2_decay should be <= 0", beta2_decay),
+                                (eps[0] is None or eps[0] >= 0.0, "epsilon1 should be >= 0", eps[0]),
+                                (eps[1] >= 0.0, "epsilon2 should be >= 0", eps[1]),
+                                (d >= 1.0, "Clipping threshold d should be >= 1", d),
+                                (weight_decay >= 0.0, "weight_decay should be >= 0", weight_decay)):
+            if not ok:
+                raise ValueError(f"{what} but is: {value}")
+        super().__init__(params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay, "foreach": foreach,
+                                  "maximize": maximize})
+
+    def _update(self, group) -> None:
+        lr, (eps1, eps2), decay = number(group["lr"]), group["eps"], group["weight_decay"]
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            g = gradient(p, p.grad, group["maximize"], 0)
+            state, shape = self.state[p], tuple(g.shape)
+            if not state:
+                state["step"] = 0
+                if len(shape) > 1:
+                    state["row_var"] = g.new_zeros((*shape[:-1], 1))
+                    state["col_var"] = g.new_zeros((*shape[:-2], 1, shape[-1]))
+                else:
+                    state["variance"] = jitorch.zeros_like(g)
+            step = state["step"] = state["step"] + 1
+            fresh, least = step ** group["beta2_decay"], EPSILON[p.dtype.name] if eps1 is None else eps1
+            rate = (p * p).mean().sqrt().clamp(min=eps2) * min(lr, 1 / step ** 0.5)
+            if decay != 0:
+                p.mul_(1 - lr * decay)
+            if len(shape) > 1:
+                row = state["row_var"].lerp_((g * g).mean(-1, keepdim=True), fresh)
+                column = state["col_var"].lerp_((g * g).mean(-2, keepdim=True), fresh)
+                variance = row * column / row.mean(-2, keepdim=True).clamp(min=least)
+            else:
+                variance = state["variance"].lerp_(g * g, fresh)
+            update = variance.clamp(min=least * least).rsqrt() * g
+            clip = ((update * update).mean().sqrt() / group["d"]).clamp(min=1.0)
+            p.sub_(update * (rate / clip))
