@@ -502,10 +502,10 @@ def test_ctrl_c_while_waiting():
         "try:\n"
         "    for _ in DataLoader(Slow(), num_workers=1): pass\n"
         "except KeyboardInterrupt:\n"
-        "    print('interrupted', len([t for t in threading.enumerate() if t.name.startswith('jitorch-data')]), flush=True)\n"
+        "    print('interrupted', flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=20)
-    assert rest.split("\n")[-2].startswith("interrupted") and process.returncode == 0
+    assert rest.endswith("interrupted\n") and process.returncode == 0

@@ -134,7 +134,10 @@ def length(dataset: Any) -> int:
 
 
 def samples(dataset: Any, indices: list[int]) -> list:
-    """The samples at some indices, asked for at once where the data set can do that. ValueError if it then gives another number of them."""
+    """The samples of a data set at some indices, asked for at once where the data set can do that.
+
+    ValueError if it then gives another number of them.
+    """
     at_once = getattr(dataset, "__getitems__", None)
     if at_once is None:
         return [dataset[i] for i in indices]

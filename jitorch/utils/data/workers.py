@@ -146,7 +146,7 @@ class Team:
         return self.board.epoch
 
     def reply(self, timeout: float) -> Reply:
-        """The next reply. RuntimeError after `timeout` seconds (0: never), or if the workers are gone (after a fork)."""
+        """The next reply. RuntimeError after `timeout` seconds (0: never), or if the workers are gone (fork)."""
         end = time.monotonic() + timeout if timeout else float("inf")
         while True:
             try:
