@@ -7,6 +7,7 @@ from . import (
     convert,
     convolution,
     creation,
+    ctc,
     dropout,
     elementwise,
     indexing,

@@ -318,7 +318,10 @@ def kl_div(input, target, size_average=None, reduce=None, reduction: str = "mean
 
 def poisson_nll_loss(input, target, log_input: bool = True, full: bool = False, size_average=None, eps: float = 1e-08, reduce=None, reduction: str = "mean"):
     """exp(input) - target * input (log_input) or input - target * log(input + eps); full adds Stirling's term for targets over 1."""
-    return RECORD["poisson_nll_loss"](*matched(input, target), float(eps), attrs=(bool(log_input), bool(full), reduction_of(reduction, size_average, reduce)))
+    input, target = matched(input, target)
+    if input.dtype.category != FLOAT:
+        input, target = (t.to(dtypes.get_default_dtype()) for t in (input, target))
+    return RECORD["poisson_nll_loss"](input, target, float(eps), attrs=(bool(log_input), bool(full), reduction_of(reduction, size_average, reduce)))
 
 
 def hinge_embedding_loss(input, target, margin: float = 1.0, size_average=None, reduce=None, reduction: str = "mean"):
@@ -700,12 +703,18 @@ def gaussian_nll_loss(input, target, var, full: bool = False, eps: float = 1e-06
 
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None, reduction: str = "mean", ignore_index: int | None = None,
                          label_smoothing: float = 0.0, options=None):
-    """cross_entropy(linear(input, linear_weight, linear_bias), target): input (N, F) or (F,), linear_weight (C, F)."""
-    if linear_weight.ndim != 2 or not 1 <= input.ndim <= 2:
-        raise RuntimeError(f"expected input with dimensionality 1 or 2 and linear_weight with 2, got {input.ndim} and {linear_weight.ndim}")
-    if input.shape[-1] != linear_weight.shape[-1]:
-        raise RuntimeError(f"expected equal input and linear_weight last dimensions (in_features), got {input.shape[-1]} and {linear_weight.shape[-1]}, respectively")
-    scores = PUBLIC["matmul"](input, linear_weight.t())
+    """cross_entropy(linear(input, linear_weight, linear_bias), target): input (N, F) or (F,), linear_weight (C, F) or (C, d..., F)."""
+    if not 1 <= input.ndim <= 2:
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.ndim}")
+    if linear_weight.ndim < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.ndim}")
+    features = input.shape[-1]
+    if features != linear_weight.shape[-1]:
+        raise RuntimeError(f"expected equal input and linear_weight last dimensions (in_features), got {features} and {linear_weight.shape[-1]}, respectively")
+    outer = linear_weight.shape[:-1]
+    if linear_bias is not None and linear_bias.shape != outer:
+        raise RuntimeError(f"expected linear_bias shape {tuple(outer)}, got {tuple(linear_bias.shape)}")
+    scores = PUBLIC["matmul"](input, linear_weight.reshape((-1, features)).t()).reshape((*input.shape[:-1], *outer))
     scores = scores if linear_bias is None else scores + linear_bias
     return cross_entropy(scores, target, weight, ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction, label_smoothing=label_smoothing)
 

@@ -7,9 +7,11 @@ from ..autograd import no_grad
 from ..dtypes import FLOAT
 from ..graph.ir import broadcast
 from ..graph.record import Meta, count
-from .dispatch import PUBLIC, apply
+from .activations import in_place
+from .dispatch import METHODS, PUBLIC, apply
 from .formulas import floating, formula_op
 from .reductions import vector_norm
+from .views import wrap_dim
 
 
 # -- the formulas: x and what it is scaled by have as many dimensions, `dims` are normalized over --------------------
@@ -187,7 +189,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     statistics are given. ValueError for one value per channel in training, RuntimeError where sizes don't fit.
     """
     if input.ndim < 2:
-        raise ValueError(f"expected at least 2 dimensions (a batch of channels), got input size {input.shape!r}")
+        if not input._meta.numel:
+            return input.clone()
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-input.ndim}, {input.ndim - 1}], but got 1): the channels are dimension 1")
     if training:
         needs_several(input.shape)
         if eps <= 0:
@@ -203,8 +207,9 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         return apply(fixed_norm_op, (input, w, b, per_channel(running_mean, input.ndim), per_channel(running_var, input.ndim)), (float(eps),))
     dims = (0, *range(2, input.ndim))
     result, mean, var = apply(batch_norm_op, (input, w, b), (dims, float(eps)))
-    update(running_mean, mean.detach(), float(momentum))
-    update(running_var, var.detach(), float(momentum))
+    if input._meta.numel:       # an empty batch says nothing about the statistics
+        update(running_mean, mean.detach(), float(momentum))
+        update(running_var, var.detach(), float(momentum))
     return result
 
 
@@ -267,7 +272,17 @@ def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.7
         pieces = [PUBLIC["zeros_like"](square.narrow(1, 0, n)) if n else None for n in (lo, channels - hi)]
         part = PUBLIC["cat"]([p for p in (pieces[0], part, pieces[1]) if p is not None], 1)
         total = part if total is None else total + part
-    return input / (total * (alpha / size) + k) ** beta
+    mean = total / size if input.dtype.category == FLOAT else PUBLIC["div"](total, size, rounding_mode="trunc")
+    return input / (mean * alpha + k) ** beta
+
+
+def renorm(input, p: float, dim: int, maxnorm: float):
+    """Each slice along dim whose p-norm is over maxnorm, scaled down to it."""
+    if input.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions")
+    dim = wrap_dim(dim, input.ndim)
+    length = vector_norm(input, p, tuple(d for d in range(input.ndim) if d != dim), True)
+    return input * PUBLIC["where"](length > maxnorm, maxnorm / (length + 1e-7), 1.0)
 
 
 def normalize(input, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out=None):
@@ -310,3 +325,5 @@ PUBLIC["instance_norm"] = lambda input, weight, bias, running_mean, running_var,
     input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 for _f in (rms_norm, cosine_similarity, pairwise_distance):
     PUBLIC[_f.__name__] = _f
+PUBLIC["renorm"] = METHODS["renorm"] = renorm
+METHODS["renorm_"] = lambda self, p, dim, maxnorm: in_place(self, lambda x: renorm(x, p, dim, maxnorm))

@@ -80,7 +80,20 @@ def lists(t, *shape):
     return t.of([[0, 3, -1, 2], [-1, 1, 2, 0], [2, 1, 3, 0]][:shape[0]] if len(shape) == 2 else [2, 0, -1, 1], dtype="int64")
 
 
+def ctc(steps, batch, labels, lengths, *, inputs=None, repeated=False, dtype="float32", **options):
+    def sample(torch, t):
+        p = t(steps, batch, 5, dtype=dtype).log_softmax(2)
+        targets = t(batch, labels, dtype="int64", low=1, high=1 if repeated else 4)
+        return F(torch).ctc_loss(p, targets, inputs or (steps,) * batch, lengths, **options)
+    return sample
+
+
 SAMPLES = {
+    "_ctc_loss": [
+        *(ctc(7, 3, 3, (3, 1, 2), reduction=r) for r in WAYS), ctc(6, 2, 2, (2, 2), repeated=True, dtype="float64"), ctc(5, 2, 3, (0, 3), inputs=(5, 4), blank=2),
+        ctc(3, 2, 3, (3, 2), repeated=True, zero_infinity=True), ctc(3, 2, 3, (3, 2), repeated=True, reduction="none", zero_infinity=True),
+        lambda torch, t: F(torch).ctc_loss(t(6, 2, 4).log_softmax(2), t(5, dtype="int64", low=1, high=3), torch.tensor([6, 5]), torch.tensor([2, 3]), reduction="sum"),
+        lambda torch, t: torch.ctc_loss(t(6, 4).log_softmax(1), t(3, dtype="int64", low=1, high=3), torch.tensor(6), torch.tensor(3), 0, 0)],
     "mse_loss": [*pair("mse_loss"), lambda torch, t: F(torch).mse_loss(t(3, 4), t(4)), lambda torch, t: F(torch).mse_loss(t(3), t(3, dtype="float64", grad=False)),
                  *(partial(lambda torch, t, r: F(torch).mse_loss(t(3, 4), t(3, 4), weight=t(3, 4, low=0.1), reduction=r), r=r) for r in WAYS),
                  lambda torch, t: (lambda x: F(torch).mse_loss(x, x * x))(t(5)), lambda torch, t: F(torch).mse_loss(t(3), t(3), size_average=False, reduce=True)],
@@ -103,6 +116,7 @@ SAMPLES = {
                lambda torch, t: F(torch).kl_div(t(3), t.of([0.0, 0.3, 1.0], grad=False), reduction="none"), lambda torch, t: torch.kl_div(t(3), unit(t, 3, dtype="float32"), 2)],
     "poisson_nll_loss": [*pair("poisson_nll_loss", target=positive), *pair("poisson_nll_loss", target=positive, full=True),
                          *pair("poisson_nll_loss", target=positive, low=0.2, high=3.0, log_input=False, eps=0.01),
+                         lambda torch, t: F(torch).poisson_nll_loss(t(3, dtype="int64"), t(3, dtype="int64", low=0)),
                          lambda torch, t: torch.poisson_nll_loss(t(3), positive(t, 3, dtype="float32"), True, True, 1e-8, 1)],
     "hinge_embedding_loss": [*pair("hinge_embedding_loss", target=signs), *pair("hinge_embedding_loss", target=signs, margin=0.3),
                              lambda torch, t: F(torch).hinge_embedding_loss(t(4), t.of([1, -1, 0, 2], dtype="int64"), reduction="none")],
@@ -133,11 +147,14 @@ SAMPLES = {
     "gaussian_nll_loss": [*(partial(lambda torch, t, r: F(torch).gaussian_nll_loss(t(3, 4), t(3, 4), t(3, 4, low=0.1, high=2.0), reduction=r), r=r) for r in WAYS),
                           lambda torch, t: F(torch).gaussian_nll_loss(t(3, 4), t(3, 4), t(3, low=0.0, high=1.0), full=True, eps=0.5),
                           lambda torch, t: F(torch).gaussian_nll_loss(t(3, 4), t(3, 4), t(3, 1, low=0.1, high=1.0)), lambda torch, t: F(torch).gaussian_nll_loss(t(3), t(3), 0.7)],
-    "linear_cross_entropy": [lambda torch, t: F(torch).linear_cross_entropy(t(3, 4), t(5, 4), t(3, dtype="int64", low=0, high=4), linear_bias=t(5), label_smoothing=0.1)],
+    "linear_cross_entropy": [lambda torch, t: F(torch).linear_cross_entropy(t(4, 3), t(2, 3, 3), t(4, 3, dtype="int64", low=0, high=1), linear_bias=t(2, 3)),
+                             lambda torch, t: F(torch).linear_cross_entropy(t(3), t(4, 3), t(dtype="int64", low=0, high=3)),
+                             lambda torch, t: F(torch).linear_cross_entropy(t(3, 4), t(5, 4), t(3, dtype="int64", low=0, high=4), linear_bias=t(5), label_smoothing=0.1)],
 }
 for _name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "binary_cross_entropy_with_logits", "nll_loss", "cross_entropy"):
     SAMPLES[_name + "_backward"] = SAMPLES[_name][:1]
 SAMPLES["binary_cross_entropy_backward"] = SAMPLES["binary_cross_entropy"][-1:]
+SAMPLES["_ctc_loss_backward"] = SAMPLES["_ctc_loss"][:1]
 SAMPLES["kl_div_backward"] = [lambda torch, t: F(torch).kl_div(t(3, 4), t(3, 4, low=0.1, high=1.0, grad=False))]
 SAMPLES["poisson_nll_loss_backward"] = [lambda torch, t: F(torch).poisson_nll_loss(t(3, 4), t(3, 4, low=0.1, high=1.0, grad=False))]
 SAMPLES["_cross_entropy_with_probabilities_backward"] = [probabilities((4, 3), grad=False)]
