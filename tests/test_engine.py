@@ -258,7 +258,7 @@ def test_check_mode_finds_a_wrong_kernel():
         return (x * 3.25 - 1).sqrt()
     program = program_of(record_it)
     step = program.steps[0]
-    step.kernel.source = step.kernel.source.replace("3.25", "3.5")
+    step.kernel.source = step.kernel.source.replace(" * ", " + ")
     program.request()
     program.tables = None
     program.local = threading.local()
@@ -372,3 +372,53 @@ def test_a_second_process_loads_its_kernels_from_the_cache(tmp_path):
     assert runs[0][0] == runs[1][0]
     assert int(runs[0][1]) > 0
     assert runs[1][1:] == ["0", "False"]
+
+
+# -- optimizers and steps ----------------------------------------------------------------------------------------------
+def mlp():
+    from jitorch import nn
+    return nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def test_adam_update_of_a_model_is_one_kernel():
+    net = mlp()
+    opt = torch.optim.Adam(net.parameters())
+    x, y = floats(16, 20), torch.tensor(rng.integers(0, 10, 16))
+    for _ in range(3):
+        opt.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        flush()
+        program = program_of(opt.step) if _ == 2 else opt.step()
+    assert program.kernel_count == 1
+
+
+def test_mlp_step_kernels():
+    """Forward: 2 products, bias and ReLU, loss. Backward: gradient of the logits, 2 weight gradients, 1 input gradient, ReLU's mask.
+    Update: weights (one kernel), biases (their gradient's sum over the batch and the update in one kernel)."""
+    net = mlp()
+    opt = torch.optim.SGD(net.parameters(), lr=0.1)
+    x, y = floats(16, 20), torch.tensor(rng.integers(0, 10, 16))
+
+    def step():
+        opt.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+    step()
+    assert kernels(step) <= 13
+
+
+def test_learning_rate_and_step_count_compile_nothing_after_two_steps():
+    net = mlp()
+    opt = torch.optim.Adam(net.parameters(), lr=1e-3)
+    x, y = floats(16, 20), torch.tensor(rng.integers(0, 10, 16))
+    with config.using(tier="compiled"):
+        for i in range(6):
+            opt.param_groups[0]["lr"] = 1e-3 / (1 + i)
+            opt.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            opt.step()
+            if i == 1:
+                before = counters.programs_built, counters.nodes, pool.stats()["compiled"]
+        assert (counters.programs_built, counters.nodes, pool.stats()["compiled"]) == before

@@ -32,16 +32,16 @@ class HostCall:
 class CompiledProgram:
     """Runs the steps of a program. Words of a kernel's table are numbers, or addresses that are set before each run:
 
-    base 0 the arena, 1 the run-time scalars, 2 the error word, then the leaves, then the new results.
+    base 0 the arena, 1 the error word, then the leaves, then the new results. Run-time scalars are written into the words themselves.
     """
 
     def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int):
         self.steps, self.calls, self.arena_bytes, self.outputs, self.leaf_count = steps, calls, arena, outputs, leaves
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
-        self.result_base = {i: 3 + leaves + k for k, i in enumerate(self.fresh)}
-        self.base_count = 3 + leaves + len(self.fresh)
+        self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
+        self.base_count = 2 + leaves + len(self.fresh)
         self.tables = None
-        self.scalar_places = sorted({w[1] for s in steps if isinstance(s, KernelStep) for w in s.kernel.words if w[0] == "scalar"})
+        self.scalar_words: list[tuple[int, int, bool]] = []        # (word, place among the run's scalars, is it a real number)
         self.checks = any(w[0] == "errors" for s in steps if isinstance(s, KernelStep) for w in s.kernel.words)
         self.local = threading.local()
         self.request()
@@ -75,6 +75,7 @@ class CompiledProgram:
         from ..kernels.cpu import executor
         self.executor = executor.Executor.get(wait=True)
         words: list[int] = []
+        scalars: list[tuple[int, int, bool]] = []
         fixups: list[tuple[int, int, int]] = []
         segments: list = []
         rows: list[list[int]] = []
@@ -94,6 +95,9 @@ class CompiledProgram:
             for w in k.words:
                 if w[0] == "int":
                     words.append(w[1])
+                elif w[0] == "scalar":
+                    scalars.append((len(words), w[1], w[2]))
+                    words.append(0)
                 elif w[0] == "blas":
                     words.append(templates.blas_address(w[1]))
                 else:
@@ -108,14 +112,13 @@ class CompiledProgram:
         self.words = np.array(words or [0], np.int64)
         self.fixups = np.array(fixups or [(0, 0, 0)], np.int64)
         self.fixup_count = len(fixups)
+        self.scalar_words = scalars
         self.tables = segments
 
     def address_of(self, w: tuple) -> tuple[int, int]:
         """(base, byte offset) of a word that holds an address."""
-        if w[0] == "scalar":
-            return 1, 8 * self.scalar_places.index(w[1])
         if w[0] == "errors":
-            return 2, 0
+            return 1, 0
         _, buffer, offset, dtype = w
         return self.base_of(buffer), buffer.offset + offset * (1 if dtype == "bytes" else ITEMSIZE[dtype])
 
@@ -123,18 +126,18 @@ class CompiledProgram:
         if buffer.kind == "arena":
             return 0
         if buffer.kind == "leaf":
-            return 3 + buffer.number
+            return 2 + buffer.number
         return self.result_base[buffer.number]
 
     # -- running -----------------------------------------------------------------------------------------------------
     def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         """The wanted results as (flat buffer, address)."""
         mine = getattr(self.local, "tables", None) or self.tables_of_thread()
-        if self.scalar_places:
-            mine.set_scalars(self.scalar_places, scalars)
+        if self.scalar_words:
+            mine.set_scalars(self.scalar_words, scalars)
         results = [allocate(n, dtype) if leaf < 0 else (leaves[leaf], addresses[leaf]) for leaf, dtype, n in self.outputs]
         arena, arena_address = thread_arena(self.arena_bytes)
-        mine.bases[:] = [arena_address, mine.scalars_address, mine.errors_address, *addresses, *[results[i][1] for i in self.fresh]]
+        mine.bases[:] = [arena_address, mine.errors_address, *addresses, *[results[i][1] for i in self.fresh]]
         if self.checks:
             mine.errors[0] = 0
         run = self.executor.run
@@ -181,21 +184,21 @@ class ThreadTables:
 
     def __init__(self, program: CompiledProgram):
         self.words = program.words.copy()
-        self.scalars = (ctypes.c_int64 * max(1, len(program.scalar_places)))()
         self.errors = (ctypes.c_int64 * 1)()
         self.bases = (ctypes.c_int64 * program.base_count)()
-        self.scalars_address, self.errors_address = ctypes.addressof(self.scalars), ctypes.addressof(self.errors)
+        self.errors_address = ctypes.addressof(self.errors)
+        self.integers = memoryview(self.words)
+        self.reals = memoryview(self.words.view(np.float64))
         words, fixups, bases = address(self.words), address(program.fixups), ctypes.addressof(self.bases)
         self.segments = [(address(t), len(t), words, fixups, program.fixup_count, bases) if isinstance(t, np.ndarray) else t
                          for t in program.tables]
 
-    def set_scalars(self, places: list[int], numbers: list) -> None:
-        for i, place in enumerate(places):
-            number = numbers[place]
-            if number.__class__ is float:
-                ctypes.c_double.from_buffer(self.scalars, 8 * i).value = number
+    def set_scalars(self, places: list[tuple[int, int, bool]], numbers: list) -> None:
+        for word, place, real in places:
+            if real:
+                self.reals[word] = numbers[place]
             else:
-                self.scalars[i] = (int(number) + 2 ** 63) % 2 ** 64 - 2 ** 63
+                self.integers[word] = (int(numbers[place]) + 2 ** 63) % 2 ** 64 - 2 ** 63
 
 
 ITEMSIZE = {"float32": 4, "float64": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}

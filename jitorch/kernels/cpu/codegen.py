@@ -13,11 +13,13 @@ The source holds no sizes: sizes and strides are words of the argument table. A 
 """
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from .expressions import SUFFIX, can_write, cast, expression, literal
+from .expressions import FLOATS, SUFFIX, can_write, cast, expression, literal
 
+INFINITE = (float("inf"), float("-inf"))
 TILE = 256              # elements of a column tile
 CHUNK = 16384           # elements of a unit of a total reduction
 SUM_BLOCK = 4096        # elements added up in single precision before the sum goes on in double
@@ -40,7 +42,7 @@ class Kernel:
     """A kernel's source, and what its argument table holds."""
 
     source: str
-    words: list[tuple]                      # ("buffer", b, offset) | ("int", n) | ("scalars",) | ("errors",) | ("scratch", bytes)
+    words: list[tuple]                      # ("buffer", b, offset) | ("int", n) | ("scalar", place, is real) | ("errors",) | ("scratch", offset)
     units: int
     chunk: int
     finish: bool
@@ -286,24 +288,31 @@ class Writer:
         source = self.view.inline.get((v, k))
         if source is None:
             return load(v, k)
-        if source.kind == "const":
-            return literal(source.attrs[0], source.dtype.name)
-        if source.kind == "scalar":
-            return self.run_time_number(source)
+        if source.kind in ("const", "scalar"):
+            return self.written_number(v, k, source)
         if source.kind == "iota":
             axis, = iota_axes(self.view, v, k, source)
             return "int64(0)" if axis is None else f"int64({self.index_of[axis]})"
         return scope[source]
 
-    def run_time_number(self, source) -> str:
-        name = f"c{source.attrs[0]}"
-        if name not in self.names:
-            self.words.append(("scalar", source.attrs[0]))
-            kind = "f64" if source.dtype.name == "float64" else "i64"
-            text = f"ptr_{kind}(args, {len(self.words) - 1})[0]"
-            self.head.append(f"    {name} = {cast(text, 'bool') if source.dtype.name == 'bool' else text}")
-            self.names[name] = name
-        return name
+    def written_number(self, v, k: int, source) -> str:
+        """A number: 0, 1 and what shapes the code stand in the source; others are words, so that their values don't make new kernels."""
+        dtype = source.dtype.name
+        if source.kind == "const":
+            number = source.attrs[0]
+            if dtype == "bool" or number in (0, 1, -1) or number != number or number in INFINITE or (v.name in ("shl", "shr", "pow") and k == 1):
+                return literal(number, dtype)
+        key = (source.kind, source.attrs[0], repr(source.attrs[0]), dtype)
+        if key not in self.names:
+            real = dtype in FLOATS
+            if source.kind == "scalar":
+                self.words.append(("scalar", source.attrs[0], real))
+            else:
+                self.words.append(("int", struct.unpack("<q", struct.pack("<d", number))[0] if real else number))
+            name = self.names[key] = self.fresh("c")
+            text = f"bits_f64(word(args, {len(self.words) - 1}))" if real else f"sword(args, {len(self.words) - 1})"
+            self.head.append(f"    {name} = {cast(text, dtype)}")
+        return self.names[key]
 
     def taken(self, v, index: str) -> str:
         """A checked load at a computed index: out of range sets the error word and reads element 0."""
