@@ -157,21 +157,24 @@ def forward_vjp(ctx, g):
             apply(convolution_weight_op, (g, ctx.input(0)), (*ctx.attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
 
 
+def convolved(x, w, attrs, sizes):
+    """The first `sizes` places of a convolution: after an output padding x may have room for more."""
+    y = apply(convolution_op, (x, w), attrs)
+    for d, n in enumerate(sizes, 2):
+        if y.shape[d] != n:
+            y = slice_op(y, d, 0, n, 1)
+    return y
+
+
 def input_vjp(ctx, g):
     attrs, w = ctx.attrs[:4], ctx.metas[1]
-    to_g = None
-    if ctx.needs[0]:
-        to_g = apply(convolution_op, (g, ctx.input(1)), attrs)
-        for d, n in enumerate(ctx.metas[0].shape[2:], 2):      # an output padding may have room for another step
-            if to_g.shape[d] != n:
-                to_g = slice_op(to_g, d, 0, n, 1)
-    return (to_g,
+    return (convolved(g, ctx.input(1), attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
             apply(convolution_weight_op, (ctx.input(0), g), (*attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
 
 
 def weight_vjp(ctx, g):
     attrs, x = ctx.attrs[:4], ctx.metas[1]
-    return (apply(convolution_op, (ctx.input(1), g), attrs) if ctx.needs[0] else None,
+    return (convolved(ctx.input(1), g, attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
             apply(convolution_input_op, (ctx.input(0), g), (*attrs, tuple(x.shape[2:]))) if ctx.needs[1] else None)
 
 

@@ -90,7 +90,7 @@ SAMPLES = {
     ],
     "scatter": [
         lambda torch, t: t(3, 4).scatter(0, ints(torch, [[0, 1, 2, 0]]), t(1, 4)),
-        lambda torch, t: t(3, 4).scatter(1, ints(torch, [[3, 1], [0, 2]]), t(3, 3)),
+        lambda torch, t: t(3, 4).scatter(1, ints(torch, [[3, 1], [0, 2]]), t(3, 3, grad=False)),
         lambda torch, t: t(3, 4).scatter(1, ints(torch, [[3], [0], [1]]), 5.0),
         lambda torch, t: t(3, 4, dtype="int64").scatter(1, ints(torch, [[3], [0], [1]]), 5),
         lambda torch, t: t().scatter(0, torch.tensor(0), t()),
@@ -99,7 +99,7 @@ SAMPLES = {
     ],
     "scatter_add": [
         lambda torch, t: t(3, 4).scatter_add(0, ints(torch, [[0, 1, 2, 0], [0, 1, 0, 0]]), t(2, 4)),
-        lambda torch, t: t(3, 4, dtype="float64").scatter_add(1, ints(torch, [[3, 3], [0, 0]]), t(3, 3, dtype="float64")),
+        lambda torch, t: t(3, 4, dtype="float64").scatter_add(1, ints(torch, [[3, 3], [0, 0]]), t(3, 3, dtype="float64", grad=False)),
         lambda torch, t: t(5, dtype="int64").scatter_add(0, ints(torch, [3, 3, 0]), t(4, dtype="int64")),
         lambda torch, t: t().scatter_add(0, torch.tensor(0), t()),
     ],
