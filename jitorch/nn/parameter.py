@@ -20,9 +20,15 @@ class Parameter(Tensor):
             data = tensor([])
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter(): argument 'data' (position 1) must be Tensor, not {type(data).__name__}")
-        self._storage, self._meta = data._storage, data._meta
-        if requires_grad:
-            self.requires_grad_(True)
+        if requires_grad and not data.dtype.is_floating_point:
+            raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+        self._storage, self._meta, self._rg = data._storage, data._meta, bool(requires_grad)
+
+    def __deepcopy__(self, memo):
+        """The values alone: a copy has no gradient."""
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.detach().clone(), self.requires_grad)
+        return memo[id(self)]
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

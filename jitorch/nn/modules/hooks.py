@@ -56,12 +56,12 @@ class Gate:
 
 
 def through_gate(values: tuple, passed) -> tuple[tuple, bool]:
-    """`values` with one backward node behind those that require grad: `passed(gradients of all values)` runs when theirs arrive.
+    """`values` with one backward node behind its floating point tensors: `passed(gradients of all values)` runs when theirs arrive.
 
-    Returns the new values, and whether any of them requires grad.
+    As in PyTorch, where one of them requires grad hooks see the gradients of all. Returns the new values, and whether any requires grad.
     """
-    places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
-    if not places:
+    places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.dtype.is_floating_point]
+    if not any(values[i].requires_grad for i in places):
         return values, False
     inputs = tuple(values[i] for i in places)
     metas = tuple(t._meta for t in inputs)
