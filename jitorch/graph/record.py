@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import contextmanager
 from math import copysign
 from typing import Any
 
@@ -165,6 +166,7 @@ def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, infer) ->
             if child is None:
                 child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, metas)
                 child.line = user_line()
+                child.runtime = bool(scalars) and local.tape.numbers_change
                 counters.nodes += 1
     elif scalars and not child.runtime and not same_numbers(child.scalars, scalars):
         generalise(child)
@@ -228,11 +230,12 @@ def prune(keep: Tape) -> None:
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit")
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change")
 
     def __init__(self):
         self.lock = threading.RLock()
         self.flushing = False
+        self.numbers_change = False                     # see `changing_numbers`
         self.reset()
 
     def reset(self) -> None:
@@ -362,6 +365,18 @@ def _calibrate() -> int:
 
 
 UNREACHABLE = _calibrate()
+
+
+@contextmanager
+def changing_numbers():
+    """Numbers in operations recorded within are run-time scalars from the start: for what is known to change at every
+    step, such as an optimizer's bias correction, so that no program is built for its first value."""
+    tape = local.tape
+    was, tape.numbers_change = tape.numbers_change, True
+    try:
+        yield
+    finally:
+        tape.numbers_change = was
 
 
 def flush() -> None:

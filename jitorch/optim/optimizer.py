@@ -17,7 +17,7 @@ from typing import Any
 import jitorch
 
 from ..autograd import enable_grad, set_grad_enabled
-from ..graph.record import flush
+from ..graph.record import changing_numbers, flush
 from ..nn.modules.hooks import HookHandle, HookTable
 from ..nn.modules.module import clear_grad, typename
 from ..tensor import Tensor
@@ -276,8 +276,9 @@ class Rule(Optimizer):
             if closure is not None:
                 with enable_grad():
                     loss = closure()
-            for group in self.param_groups:
-                self._update(group)
+            with changing_numbers():        # learning rates are scheduled, bias corrections differ at every step
+                for group in self.param_groups:
+                    self._update(group)
         return loss
 
 
