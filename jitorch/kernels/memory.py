@@ -59,9 +59,10 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
         raw = np.empty(size + ALIGN, np.uint8)
     address = raw.__array_interface__["data"][0]
     shift = -address % ALIGN
-    block = raw[shift:shift + n * dtype.itemsize].view(dtype).view(Block)
+    block = raw[shift:shift + n * dtype.itemsize].view(Block)
     block.raw = raw
-    return block.view(np.ndarray), address + shift
+    # through a memoryview: a view of the block would name `raw` as its base, and the block would go while the buffer is in use
+    return np.frombuffer(memoryview(block), dtype), address + shift
 
 
 def give_back(raw: np.ndarray) -> None:
