@@ -27,7 +27,8 @@ def lattice(row, blank: int):
 
 
 def later(values, by: int):
-    return np.concatenate([np.full(by, -np.inf), values[:-by]]) if by < len(values) + 1 else np.full(len(values), -np.inf)
+    """The values `by` places further on, minus infinity before them."""
+    return np.concatenate([np.full(by, -np.inf), values])[:len(values)]
 
 
 def forward_sums(scores, skip):
@@ -36,7 +37,7 @@ def forward_sums(scores, skip):
     alpha[0, :2] = scores[0, :2]
     for t in range(1, len(scores)):
         before = np.logaddexp(alpha[t - 1], later(alpha[t - 1], 1))
-        alpha[t] = np.logaddexp(before, np.where(skip, later(alpha[t - 1], 2)[:len(skip)], -np.inf)) + scores[t]
+        alpha[t] = np.logaddexp(before, np.where(skip, later(alpha[t - 1], 2), -np.inf)) + scores[t]
     return alpha
 
 
@@ -51,7 +52,7 @@ def sample(log_probs, row, n: int, length: int, blank: int):
 
 
 def ctc_reference(log_probs, targets, input_lengths, target_lengths, blank):
-    check_values(targets, input_lengths, target_lengths, log_probs.shape, blank)
+    check_values(targets, input_lengths, target_lengths, log_probs.shape)
     losses = []
     for n, row in enumerate(rows_of(targets, target_lengths)):
         _, skip, scores = sample(log_probs, row, n, int(input_lengths[n]), blank)
@@ -95,7 +96,7 @@ ctc_op = Op("_ctc_loss", infer=lambda p, *rest: Meta((p.shape[1],), p.dtype), vj
 ctc_backward_op = Op("_ctc_loss_backward", infer=lambda g, p, *rest: Meta(p.shape, p.dtype), reference=ctc_backward_reference, vjp=no_second)
 
 
-def check_values(targets, input_lengths, target_lengths, shape, blank: int) -> None:
+def check_values(targets, input_lengths, target_lengths, shape) -> None:
     """RuntimeError for lengths and labels that don't fit."""
     steps, _, classes = shape
     for name, lengths in (("input", input_lengths), ("target", target_lengths)):
@@ -147,9 +148,9 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank: int = 0, 
         raise RuntimeError("blank must be in label range")
     inputs, lengths = lengths_tensor(input_lengths, "input_lengths", batch), lengths_tensor(target_lengths, "target_lengths", batch)
     targets = targets.to(int64)
-    values = [known(t) for t in (targets, inputs, lengths)]
-    if all(v is not None for v in values):
-        check_values(*values, log_probs.shape, blank)
+    labels, steps, sizes = known(targets), known(inputs), known(lengths)
+    if labels is not None and steps is not None and sizes is not None:
+        check_values(labels, steps, sizes, log_probs.shape)
     loss = apply(ctc_op, (log_probs, targets, inputs, lengths), (int(blank), bool(zero_infinity)))
     if zero_infinity:
         loss = PUBLIC["where"](loss == float("inf"), 0.0, loss)

@@ -5,7 +5,7 @@ import warnings
 
 from ..dtypes import FLOAT
 from ..graph.record import Meta
-from .dispatch import PUBLIC, apply
+from .dispatch import PUBLIC, Op, apply
 from .formulas import formula_op
 
 SELU_LIMIT = 1.7580993408473766     # selu at minus infinity is minus this: scale * alpha
@@ -27,8 +27,11 @@ def rule(x, *rest):
     return Meta(x.shape, x.dtype)
 
 
-dropout_op = formula_op("native_dropout", dropout_formula, rule, saves="12",
-                        vjp=lambda ctx, g: (apply(dropout_op, (g, ctx.input(1), ctx.input(2))), None))
+def dropout_vjp(ctx, g):
+    return (apply(dropout_op, (g, ctx.input(1), ctx.input(2))), None)
+
+
+dropout_op: Op = formula_op("native_dropout", dropout_formula, rule, vjp=dropout_vjp, saves="12")
 alpha_dropout_op = formula_op("alpha_dropout", alpha_formula, rule, saves="0123")
 
 

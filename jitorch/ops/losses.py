@@ -557,8 +557,9 @@ def multi_margin_formula(m, x, target, weight, margin, p, reduction):
 
 
 def multilabel_formula(m, x, target, reduction):
-    """x (N, C), target (N, C): class numbers up to the first -1. Returns the loss, and 1 at the target classes."""
+    """x (N, C), target (N, C): class numbers up to the first -1."""
     n, classes = x.shape
+    target = in_range(m, target, classes, -1)
     place = m.iota((1, classes), 1)
     stop = m.reduce("min", m.where(target < 0, place, classes), (1,))
     listed = m.reshape(place < stop, (n, classes, 1))
@@ -637,7 +638,7 @@ def margin_ranking_loss(input1, input2, target, margin: float = 0, size_average=
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape!r}, input2: {input2.shape!r}, "
                            f"target: {target.shape!r} ")
-    return averaged((-target * (input1 - input2) + margin).clamp_min(0), reduction)
+    return averaged((-target * (input1 - input2) + float(margin)).clamp_min(0), reduction)
 
 
 def cosine_embedding_loss(input1, input2, target, margin: float = 0, size_average=None, reduce=None, reduction: str = "mean"):
@@ -651,7 +652,7 @@ def cosine_embedding_loss(input1, input2, target, margin: float = 0, size_averag
     lengths = ((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)
     cosine = (input1 * input2).sum(-1) / lengths.sqrt()
     where = PUBLIC["where"]
-    return averaged(where(target == 1, 1 - cosine, 0) + where(target == -1, (cosine - margin).clamp_min(0), 0), reduction)
+    return averaged(where(target == 1, 1 - cosine, 0) + where(target == -1, (cosine - float(margin)).clamp_min(0), 0), reduction)
 
 
 def triplet_margin_loss(anchor, positive, negative, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,

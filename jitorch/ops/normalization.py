@@ -263,15 +263,13 @@ def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.7
         return input
     channels = input.shape[1]
     square, before = input * input, size // 2
-    total = None
-    for shift in range(size):       # the channel at distance shift - before, zero past the ends
-        lo, hi = max(0, before - shift), min(channels, channels + before - shift)
-        if lo >= hi:
-            continue
-        part = square.narrow(1, lo + shift - before, hi - lo)
-        pieces = [PUBLIC["zeros_like"](square.narrow(1, 0, n)) if n else None for n in (lo, channels - hi)]
-        part = PUBLIC["cat"]([p for p in (pieces[0], part, pieces[1]) if p is not None], 1)
-        total = part if total is None else total + part
+    total = PUBLIC["zeros_like"](square)
+    for shift in range(-before, size - before):     # add the channel `shift` further on, zero past the ends
+        n = channels - abs(shift)
+        if n > 0:
+            ends = square.narrow(1, 0, channels - n) * 0
+            part = square.narrow(1, max(shift, 0), n)
+            total = total + PUBLIC["cat"]((part, ends) if shift > 0 else (ends, part), 1)
     mean = total / size if input.dtype.category == FLOAT else PUBLIC["div"](total, size, rounding_mode="trunc")
     return input / (mean * alpha + k) ** beta
 
