@@ -342,6 +342,7 @@ def reachable(values: list[Value], wanted: list[Value]) -> list[Value]:
 def with_stores(b: CanonicalBuilder, values: list[Value]) -> list[Value]:
     """Split every `place` and `scatter` into stores (copies into a part of the new buffer) and the buffer they fill; number anew."""
     out: list[Value] = []
+    present = set(values)
     for v in values:
         if v.kind == "place":
             has_base, fill, regions = v.attrs
@@ -350,7 +351,11 @@ def with_stores(b: CanonicalBuilder, values: list[Value]) -> list[Value]:
             if has_base:
                 stores.append((v.args[0], v.shape, natural, 0))
             elif fill is not None:
-                stores.append((b.const(fill, v.dtype), v.shape, natural, 0))
+                filler = b.const(fill, v.dtype)
+                if filler not in present:
+                    present.add(filler)
+                    out.append(filler)
+                stores.append((filler, v.shape, natural, 0))
             stores += [(p, p.shape, s, o) for p, (s, o) in zip(pieces, regions)]
             v.args = tuple(store(b, v, *s) for s in stores)
             out.extend(v.args)

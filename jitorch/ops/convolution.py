@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from ..dtypes import BOOL
+from ..dtypes import BOOL, FLOAT
 from ..graph.record import Meta, contiguous_strides
 from .dispatch import PUBLIC, Op, apply
 from .views import reshape, slice_op, unsqueeze
@@ -91,8 +91,10 @@ def lowered_columns(b, x, kernel, out, stride, left, right, dilation, groups: in
 
 
 def forward_lower(b, x, w, stride, padding, dilation, groups):
-    if b.metas[0].dtype.category != 2:
-        return b.call(convolution_op, [x, w], (stride, padding, dilation, groups), b.out)[0]
+    if not b.metas[0].numel or not b.metas[1].numel:
+        return b.full(b.out[0].shape, 0, b.out[0].dtype)
+    if b.metas[0].dtype.category != FLOAT:
+        return None
     out = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     cols = lowered_columns(b, x, w.shape[2:], out, stride, padding, padding, dilation, groups)
     rows = b.reshape(w, (*(() if groups == 1 else (groups,)), w.shape[0] // groups, prod(w.shape[1:])))
@@ -101,8 +103,10 @@ def forward_lower(b, x, w, stride, padding, dilation, groups):
 
 def input_lower(b, g, w, stride, padding, dilation, groups, sizes):
     """The gradient with its elements `stride` apart, correlated with the kernel turned round."""
-    if b.metas[0].dtype.category != 2:
-        return b.call(convolution_input_op, [g, w], (stride, padding, dilation, groups, sizes), b.out)[0]
+    if not b.metas[0].numel or not b.metas[1].numel:
+        return b.full(b.out[0].shape, 0, b.out[0].dtype)
+    if b.metas[0].dtype.category != FLOAT:
+        return None
     n, o, *out = g.shape
     kernel, c = w.shape[2:], w.shape[1]
     if any(s != 1 and m > 1 for s, m in zip(stride, out)):
@@ -135,8 +139,10 @@ def turned_weight(b, w, groups: int):
 
 
 def weight_lower(b, g, x, stride, padding, dilation, groups, kernel):
-    if b.metas[0].dtype.category != 2:
-        return b.call(convolution_weight_op, [g, x], (stride, padding, dilation, groups, kernel), b.out)[0]
+    if not b.metas[0].numel or not b.metas[1].numel:
+        return b.full(b.out[0].shape, 0, b.out[0].dtype)
+    if b.metas[0].dtype.category != FLOAT:
+        return None
     n, o, *out = g.shape
     cols = lowered_columns(b, x, kernel, out, stride, padding, padding, dilation, groups)
     lead = (n,) if groups == 1 else (n, groups)

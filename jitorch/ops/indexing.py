@@ -753,7 +753,7 @@ def prod_grads(g, x, index, part, dim, include_self, result):
 def scatter_reduce_lower(b, x, index, src, dim, mode, include_self):
     if mode == "sum" and include_self and index.numel:
         return scatter_lower_of("add")(b, x, index, src, dim)
-    return b.call(scatter_reduce_op, [x, index, src], (dim, mode, include_self), b.out)[0]
+    return None
 
 
 scatter_reduce_op = Op("scatter_reduce", infer=scatter_infer("scatter_reduce"), reference=scatter_reduce_reference,
