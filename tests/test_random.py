@@ -234,3 +234,21 @@ def test_like_functions_and_dtypes():
         assert made.shape == (2, 3) and made.dtype is jitorch.float64
     assert jitorch.rand(2, requires_grad=True).requires_grad
     assert jitorch.normal(jitorch.zeros(2, 1), jitorch.ones(3)).shape == (2, 3)
+
+
+DRAWS = [lambda: jitorch.randn(3000), lambda: jitorch.randn(31, 7, dtype=jitorch.float64), lambda: jitorch.rand(5, 37), lambda: jitorch.rand(777, dtype=jitorch.float64),
+         lambda: jitorch.empty(999).exponential_(2.0), lambda: jitorch.empty(99, dtype=jitorch.float64).exponential_(), lambda: jitorch.randint(10, (3, 4, 5)),
+         lambda: jitorch.randint(-2 ** 50, 2 ** 50, (100,)), lambda: jitorch.empty(100).geometric_(0.2), lambda: jitorch.randn(4, 5).t()]
+
+
+def test_tiers_agree_bit_for_bit():
+    def draws():
+        jitorch.manual_seed(5)
+        made = [d() for d in DRAWS]
+        return [m.numpy().copy() for m in made]
+    with jitorch.config.using(tier="reference"):
+        want = draws()
+    with jitorch.config.using(tier="compiled"):
+        got = draws()
+    for a, b in zip(got, want):
+        np.testing.assert_array_equal(a, b)

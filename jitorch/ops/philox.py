@@ -61,6 +61,9 @@ class Arrays:
     def modulo(self, x, n):
         return x % n
 
+    def like(self, x, number):
+        return np.float64(number)
+
 
 class Lowered:
     """The same on values of the IR."""
@@ -97,6 +100,9 @@ class Lowered:
     def modulo(self, x, n):
         return self.b.map("remainder", x, n)
 
+    def like(self, x, number):
+        return self.b.const(number, x.dtype)
+
 
 def uniform24(m, shape):
     """float64 in [0, 1): multiples of 2**-24, so exact in float32. One counter an element."""
@@ -125,23 +131,24 @@ def polynomial(coefficients, x):
 # 2 / (2k + 1), highest k first: log((1 + s) / (1 - s)) = s * sum of 2 / (2k + 1) * s**(2k)
 ATANH = tuple(2.0 / (2 * k + 1) for k in range(10, -1, -1))
 LN2 = 0.6931471805599453
+SINGLE, DOUBLE = 6, 11      # terms for relative errors of 1e-10 and 1e-16
 
 
-def log_small(m, p):
-    """The natural logarithm of p in (2**-63, 1], to about 1e-16, in exactly rounded operations.
+def log_small(m, p, halvings=(32, 16, 8, 4, 2, 1), terms=DOUBLE):
+    """The natural logarithm of p in (2**-sum(halvings), 1] in exactly rounded operations.
 
     p is brought into [0.7, 1.42) by powers of two; there log(p) = 2 atanh((p - 1) / (p + 1)).
     """
-    halvings = p * 0.0
-    for step in (32, 16, 8, 4, 2, 1):
+    exponent = 0.0
+    for step in halvings:
         small = p < 2.0 ** -step
         p = m.where(small, p * 2.0 ** step, p)
-        halvings = m.where(small, halvings + float(step), halvings)
+        exponent = m.where(small, exponent + step, exponent) if step != halvings[0] else m.where(small, m.like(p, step), m.like(p, 0.0))
     low = p < 0.7071067811865476
     p = m.where(low, p * 2.0, p)
-    halvings = m.where(low, halvings + 1.0, halvings)
+    exponent = m.where(low, exponent + 1.0, exponent)
     s = (p - 1.0) / (p + 1.0)
-    return s * polynomial(ATANH, s * s) - halvings * LN2
+    return s * polynomial(ATANH[DOUBLE - terms:], s * s) - exponent * LN2
 
 
 # -- a normal variable from a uniform one ------------------------------------------------------------------------------
@@ -179,7 +186,7 @@ def normal32(m, shape):
     """Standard normal variables of float32 accuracy (as float64), by inversion. One counter an element."""
     u = (m.double(m.bits(m.index(shape))) + 0.5) * 2.0 ** -32
     x = u * 2.0 - 1.0
-    w = -log_small(m, u * (1.0 - u) * 4.0)
+    w = -log_small(m, u * (1.0 - u) * 4.0, (16, 8, 4, 2, 1), SINGLE)
     near, far = polynomial(GILES[0], w - 2.5), polynomial(GILES[1], m.sqrt(w) - 3.0)
     return m.where(w < 5.0, near, far) * x * 1.4142135623730951
 
@@ -195,6 +202,11 @@ def normal64(m, shape):
     return m.where((q <= 0.425) & (q >= -0.425), middle, tail)
 
 
-def exponential(m, u):
-    """-log(1 - u) for u in [0, 1)."""
-    return -log_small(m, 1.0 - u)
+def exponential32(m, shape):
+    """Exponential variables of float32 accuracy (as float64). One counter an element."""
+    return -log_small(m, 1.0 - uniform24(m, shape), (16, 8, 4, 2, 1), SINGLE)
+
+
+def exponential64(m, shape):
+    """Exponential variables of float64 accuracy. Two counters an element."""
+    return -log_small(m, 1.0 - uniform53(m, shape))

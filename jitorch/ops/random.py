@@ -159,7 +159,7 @@ def normal_numbers(m, shape, dtype):
 
 
 def exponential_numbers(m, shape, dtype):
-    return philox.exponential(m, uniform_numbers(m, shape, dtype))
+    return philox.exponential64(m, shape) if dtype is float64 else philox.exponential32(m, shape)
 
 
 def small_integers(m, shape, dtype, low, span):
@@ -372,7 +372,7 @@ def multinomial_reference(p, seed, counter, n, replacement):
         picked = np.minimum(picked, last[:, None])
     else:
         with np.errstate(all="ignore"):
-            times = np.where(rows > 0, philox.exponential(m, philox.uniform53(m, rows.shape)) / rows, np.inf)
+            times = np.where(rows > 0, philox.exponential64(m, rows.shape) / rows, np.inf)
         picked = np.argsort(times, axis=1, kind="stable")[:, :n]
     return picked.reshape(*p.shape[:-1], n)
 
