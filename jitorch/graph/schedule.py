@@ -259,7 +259,7 @@ def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
         g.reduce_axes.pop(v, None)
         g.restore_axes(saved)
         return False
-    g.operands.update(id(a) for a in v.args if a.kind not in FUSABLE)
+    g.operands.update(id(a) for a in v.args if a.kind not in FUSABLE and a.kind != "const")
     return True
 
 
