@@ -167,7 +167,7 @@ class Tensor:
             if not force:
                 raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         array = self._array()
-        if self._storage.shared is None:
+        if self._storage.shared is None and self._storage.buffer is not None:
             owner = self._storage.buffer
             while isinstance(owner.base, np.ndarray):
                 owner = owner.base

@@ -422,3 +422,37 @@ def test_learning_rate_and_step_count_compile_nothing_after_two_steps():
             if i == 1:
                 before = counters.programs_built, counters.nodes, pool.stats()["compiled"]
         assert (counters.programs_built, counters.nodes, pool.stats()["compiled"]) == before
+
+
+def test_values_pass_between_threads_that_both_record():
+    box, wrong, done = [], [], threading.Event()
+
+    def produce():
+        x, i = torch.ones(50), 0
+        while not done.is_set():
+            i += 1
+            y = x * float(i) + 1
+            for _ in range(10):
+                y = y + 0.5
+            if len(box) < 20:
+                box.append((i, y))
+            if i % 7 == 0:
+                (y + 1).sum().item()
+
+    def consume():
+        seen = 0
+        while seen < 200:
+            if box:
+                i, y = box.pop(0)
+                got = (y * 2)[3].item() if seen % 2 else 2 * float(y.numpy()[5])
+                if abs(got - 2 * (i + 6)) > 1e-3:
+                    wrong.append((i, got))
+                seen += 1
+        done.set()
+    threads = [threading.Thread(target=f) for f in (produce, consume)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    done.set()
+    assert not wrong

@@ -99,8 +99,14 @@ class Storage:
 
     def array(self) -> np.ndarray:
         """The buffer (one-dimensional), computed first if it is still a promise."""
-        if self.tape is not None:
-            self.tape.flush()
+        tape = self.tape
+        if tape is not None:
+            if tape is not local.tape and tape.thread.is_alive():
+                found = tape.value_of(self)
+                if found is not None:
+                    return found
+            else:
+                tape.flush()
         if self.error is not None:
             raise RuntimeError("this tensor was never computed, because the run it belongs to failed: "
                                f"{self.error}") from self.error
@@ -230,11 +236,12 @@ def prune(keep: Tape) -> None:
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change")
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread")
 
     def __init__(self):
         self.lock = threading.RLock()
         self.flushing = False
+        self.thread = threading.current_thread()
         self.numbers_change = False                     # see `changing_numbers`
         self.reset()
 
@@ -253,10 +260,6 @@ class Tape:
         if storage.tape is self:
             slot = storage.slot
         else:
-            if storage.tape is not None:
-                storage.tape.flush()
-            if storage.error is not None:
-                storage.array()
             found = self.leaf_slots.get(storage)
             slot = self.enter(storage) if found is None else found
         if meta is storage.meta:
@@ -273,12 +276,16 @@ class Tape:
         return view
 
     def enter(self, storage: Storage) -> int:
-        meta = storage.meta
+        meta, known = storage.meta, storage
+        if storage.tape is not None or storage.error is not None:
+            buffer = storage.array()        # another thread's: computed there or here; raises if that failed
+            if storage.tape is not None:
+                storage = Storage(meta, buffer)
         node = lookup(self.node, LEAF, (), (meta.shape, meta.dtype), (), lambda: (Meta(meta.shape, meta.dtype),))
         self.node = node
         self.owners.append(None)
         self.leaves.append(storage)
-        slot = self.leaf_slots[storage] = node.index
+        slot = self.leaf_slots[known] = node.index
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
         return slot
@@ -310,9 +317,23 @@ class Tape:
                 if counters.nodes > MAX_NODES:
                     prune(self)
 
+    def value_of(self, storage: Storage) -> np.ndarray | None:
+        """A value that this tape's thread has recorded, for another thread: computed on the reference tier without touching the tape, because
+        its thread may be recording on at this moment. None if a flush came in between."""
+        with self.lock:
+            node, slot = self.node, storage.slot
+            if storage.tape is not self:
+                return None
+            while node.index > slot:
+                node = node.parent
+            program = Program(steps_of(node), ((slot, -1),))
+            leaves = [s.buffer for s in self.leaves[:len(program.leaves)]]
+            (buffer, _), = program.run_reference(leaves, list(self.scalars))
+            return buffer
+
     def live_storages(self) -> list[Storage]:
         leaf_slots, refs = self.leaf_slots, sys.getrefcount
-        return [s for s in self.owners if s is not None and (refs(s) > UNREACHABLE or s in leaf_slots)]
+        return [s for s in self.owners if s is not None and s.tape is self and (refs(s) > UNREACHABLE or s in leaf_slots)]
 
     def run(self, live: list[Storage]) -> None:
         counters.flushes += 1
@@ -360,7 +381,7 @@ def _calibrate() -> int:
     """The reference count that `live_storages` sees for a storage that only the tape holds."""
     owners, seen, refs = [Storage(Meta((), None))], [], sys.getrefcount
     # the same expression as in live_storages, so that the interpreter's own references are counted alike
-    [s for s in owners if s is not None and (seen.append(refs(s)) or s in seen)]
+    [s for s in owners if s is not None and s.tape is None and (seen.append(refs(s)) or s in seen)]
     return seen[0]
 
 
