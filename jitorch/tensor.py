@@ -378,12 +378,9 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
         finally:
             state.enabled = grad_was
         slot = tape.slot_of(value, value.meta)
-    if s.tape is tape:
-        tape.owners[s.slot] = None
-    if s.tape is None and s not in tape.leaf_slots:      # a flush by length came in between
+    if s.tape is not tape and s not in tape.leaf_slots:      # a flush by length came in between
         tape.slot_of(s, s.meta)
-    s.tape, s.slot = tape, slot
-    tape.owners[slot] = s
+    tape.take_over(s, slot)
     if not t._untracked:
         s.version += 1
     grad = r._grad_fn

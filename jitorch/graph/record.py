@@ -247,7 +247,7 @@ class Tape:
 
     def reset(self) -> None:
         self.node = ROOT
-        self.owners: list[Storage | None] = []          # by slot: the storage whose current value it is
+        self.owners: dict[int, Storage] = {}            # slot -> the storage whose current value it is
         self.leaves: list[Storage] = []
         self.leaf_slots: dict[Storage, int] = {}
         self.scalars: list = []
@@ -271,7 +271,6 @@ class Tape:
             node = lookup(self.node, VIEW, (slot,), (meta.shape, meta.strides, meta.offset), (),
                           lambda: (Meta(meta.shape, base.dtype),))
             self.node = node
-            self.owners.append(None)
             view = self.views[key] = node.index
         return view
 
@@ -283,7 +282,6 @@ class Tape:
                 storage = Storage(meta, buffer)
         node = lookup(self.node, LEAF, (), (meta.shape, meta.dtype), (), lambda: (Meta(meta.shape, meta.dtype),))
         self.node = node
-        self.owners.append(None)
         self.leaves.append(storage)
         slot = self.leaf_slots[known] = node.index
         if storage.shared is not None and storage.seen_outside():
@@ -294,6 +292,13 @@ class Tape:
         self.node = node
         if scalars:
             self.scalars.extend(scalars)
+
+    def take_over(self, storage: Storage, slot: int) -> None:
+        """An in-place write: `slot` holds the storage's current value from now on."""
+        if storage.tape is self:
+            self.owners.pop(storage.slot, None)
+        storage.tape, storage.slot = self, slot
+        self.owners[slot] = storage
 
     # -- flushing --------------------------------------------------------------------------------------------------
     def flush(self) -> None:
@@ -333,7 +338,7 @@ class Tape:
 
     def live_storages(self) -> list[Storage]:
         leaf_slots, refs = self.leaf_slots, sys.getrefcount
-        return [s for s in self.owners if s is not None and s.tape is self and (refs(s) > UNREACHABLE or s in leaf_slots)]
+        return [s for s in self.owners.values() if s.tape is self and (refs(s) > UNREACHABLE or s in leaf_slots)]
 
     def run(self, live: list[Storage]) -> None:
         counters.flushes += 1
@@ -379,9 +384,9 @@ local = _Local()
 
 def _calibrate() -> int:
     """The reference count that `live_storages` sees for a storage that only the tape holds."""
-    owners, seen, refs = [Storage(Meta((), None))], [], sys.getrefcount
+    owners, seen, refs = {0: Storage(Meta((), None))}, [], sys.getrefcount
     # the same expression as in live_storages, so that the interpreter's own references are counted alike
-    [s for s in owners if s is not None and s.tape is None and (seen.append(refs(s)) or s in seen)]
+    [s for s in owners.values() if s.tape is None and (seen.append(refs(s)) or s in seen)]
     return seen[0]
 
 

@@ -131,7 +131,7 @@ def apply_pair(op: Op, a, b):
     storage.meta = out._meta = meta = node.meta
     storage.tape, storage.slot = tape, node.index
     out._storage = storage
-    tape.owners.append(storage)
+    tape.owners[node.index] = storage
     if ((a._rg or b._rg or (a._base is not None and a._refresh()) or (b._base is not None and b._refresh()))
             and node.differentiable and state.enabled):
         grad = new(GradNode)
@@ -165,5 +165,5 @@ def new_tensor(tape, meta: Meta, slot: int):
     s.meta = t._meta = meta
     s.tape, s.slot = tape, slot
     t._storage = s
-    tape.owners.append(s)
+    tape.owners[slot] = s
     return t
