@@ -61,7 +61,6 @@ RMSNorm((3, 4), eps=1e-3)                   | 2 3 4
 GroupNorm(2, 4)                             | 2 4 3
 GroupNorm(4, 4, affine=False)               | 2 4 3 3
 LocalResponseNorm(3)                        | 2 5 4
-CrossMapLRN2d(3)                            | 2 5 4 4
 Embedding(9, 3)                             | i9 2 4
 Embedding(9, 3, padding_idx=-1)             | i9 2 4
 Embedding(9, 3, scale_grad_by_freq=True)    | i9 2 4
@@ -164,11 +163,11 @@ def flat(value) -> list:
     return [] if value is None else [value]
 
 
-def outcome(t, module, inputs: list[np.ndarray], state: dict):
-    """All numbers that a module gives: outputs, gradients of inputs and parameters, state afterwards."""
+def outcome(t, module, inputs: list[np.ndarray], state: dict, differentiable: int = 9):
+    """All numbers that a module gives: outputs, gradients of (the first so many) inputs and of parameters, state afterwards."""
     module.load_state_dict({k: t.tensor(v) for k, v in state.items()})
     tensors = [t.tensor(a) for a in inputs]
-    for x in tensors:
+    for x in tensors[:differentiable]:
         if x.dtype == t.float32:
             x.requires_grad_()
     outs = flat(module(*tensors))
@@ -247,7 +246,8 @@ def test_loss(line):
         ours, theirs = construct(jitorch, text), construct(torch, text)
         state = {k: v.numpy() for k, v in theirs.state_dict().items()}
         assert repr(ours) == repr(theirs) and list(ours.state_dict()) == list(state)
-        got, expected = outcome(jitorch, ours, inputs, state), outcome(torch, theirs, inputs, state)
+        n = sum(s.strip()[0] not in "bspui" for s in shapes) or 1
+        got, expected = outcome(jitorch, ours, inputs, state, n), outcome(torch, theirs, inputs, state, n)
     for g, e in zip(got[0] + got[1], expected[0] + expected[1], strict=True):
         assert (g is None) == (e is None)
         if e is not None:

@@ -134,7 +134,7 @@ class _ConvTransposeNd(_ConvNd):
             return self.output_padding
         n = self.ndim
         other = input.ndim - n
-        wanted = list(output_size)[other:] if len(output_size) == other + n else list(output_size)
+        wanted = output_size[other:] if len(output_size) == other + n else output_size
         if len(wanted) != n:
             raise ValueError(f"ConvTranspose{n}D: for {input.ndim}D input, output_size must have {n} or {other + n} elements "
                              f"(got {len(output_size)})")
