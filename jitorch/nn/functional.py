@@ -1,4 +1,8 @@
-"""`torch.nn.functional`: the operations of neural networks as functions. Each is defined in `jitorch/ops`; this is where users find them."""
+"""`torch.nn.functional`: the operations of neural networks as functions.
+
+Each is defined in `jitorch/ops`; this is where users find them.
+"""
+# ruff: noqa: F401
 from __future__ import annotations
 
 from ..ops.activations import (
@@ -44,8 +48,6 @@ from ..ops.ctc import ctc_loss
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.families import PUBLIC
 from ..ops.indexing import embedding, embedding_bag
-from ..ops.movement import channel_shuffle, fold, pad, pixel_shuffle, pixel_unshuffle
-from ..ops.movement import unfold_blocks as unfold
 from ..ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -69,6 +71,8 @@ from ..ops.losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from ..ops.movement import channel_shuffle, fold, pad, pixel_shuffle, pixel_unshuffle
+from ..ops.movement import unfold_blocks as unfold
 from ..ops.normalization import (
     batch_norm,
     cosine_similarity,

@@ -31,7 +31,8 @@ def elu_formula(m, x, alpha, scale, input_scale):
 
 
 def elu_backward(m, g, x, alpha, scale, input_scale):
-    slope = m.map("exp", m.where(x >= 0, 0, x) * input_scale) * (input_scale * alpha * scale)     # exp only where it can't overflow
+    negative = m.where(x >= 0, 0, x)        # exp only where it can't overflow
+    slope = m.map("exp", negative * input_scale) * (input_scale * alpha * scale)
     return m.where(x > 0, g * scale, g * slope)
 
 
@@ -110,23 +111,49 @@ def same_as_first(*metas):
 
 # name, kernel (in PyTorch's error messages) or rule, formula, formula of the gradient, numbers (and further tensors)
 TABLE = [
-    ("leaky_relu", "leaky_relu_cpu", lambda m, x, slope: m.where(x > 0, x, x * slope),
-     lambda m, g, x, slope: m.where(x > 0, g, g * slope), 1),
+    (
+        "leaky_relu",
+        "leaky_relu_cpu",
+        lambda m, x, slope: m.where(x > 0, x, x * slope),
+        lambda m, g, x, slope: m.where(x > 0, g, g * slope),
+        1,
+    ),
     ("elu", "elu_cpu", elu_formula, elu_backward, 3),
     ("gelu", "GeluKernelImpl", gelu_formula, gelu_backward, 0),
     ("silu", "silu_cpu", lambda m, x: x * m.map("sigmoid", x), silu_backward, 0),
     ("mish", "mish_cpu", lambda m, x: x * mish_factor(m, x), mish_backward, 0),
     ("softplus", "softplus_cpu", softplus_formula, softplus_backward, 2),
     ("hardtanh", bounded, clamp, lambda m, g, x, low, high: m.where(inside(x, low, high), g, 0), 2),
-    ("hardsigmoid", "hardsigmoid_cpu", lambda m, x: clamp(m, x + 3, 0, 6) / 6,
-     lambda m, g, x: m.where(inside(x, -3, 3), g / 6, 0), 0),
+    (
+        "hardsigmoid",
+        "hardsigmoid_cpu",
+        lambda m, x: clamp(m, x + 3, 0, 6) / 6,
+        lambda m, g, x: m.where(inside(x, -3, 3), g / 6, 0),
+        0,
+    ),
     ("hardswish", "hardswish_cpu", lambda m, x: x * clamp(m, x + 3, 0, 6) / 6, hardswish_backward, 0),
-    ("hardshrink", "hardshrink_cpu", lambda m, x, lambd: m.where((x >= -lambd) & (x <= lambd), 0, x), shrink_backward, 1),
+    (
+        "hardshrink",
+        "hardshrink_cpu",
+        lambda m, x, lambd: m.where((x >= -lambd) & (x <= lambd), 0, x),
+        shrink_backward,
+        1,
+    ),
     ("softshrink", "softshrink_check", softshrink_formula, shrink_backward, 1),
-    ("threshold", same_as_first, lambda m, x, threshold, value: m.where(x <= threshold, value, x),
-     lambda m, g, x, threshold, value: m.where(x <= threshold, 0, g), 2),
-    ("log_sigmoid", "log_sigmoid_cpu", lambda m, x: m.map("minimum", x, 0) - m.map("log1p", m.map("exp", -m.map("abs", x))),
-     lambda m, g, x: g * m.map("sigmoid", -x), 0),
+    (
+        "threshold",
+        same_as_first,
+        lambda m, x, threshold, value: m.where(x <= threshold, value, x),
+        lambda m, g, x, threshold, value: m.where(x <= threshold, 0, g),
+        2,
+    ),
+    (
+        "log_sigmoid",
+        "log_sigmoid_cpu",
+        lambda m, x: m.map("minimum", x, 0) - m.map("log1p", m.map("exp", -m.map("abs", x))),
+        lambda m, g, x: g * m.map("sigmoid", -x),
+        0,
+    ),
     ("_prelu_kernel", "prelu_cpu", prelu_formula, prelu_backward, 1),
 ]
 RECORD: dict = {}       # name -> function of (input, *numbers, attrs)
@@ -136,8 +163,12 @@ def enter(name: str, rule, formula, backward, numbers: int) -> None:
     """One row of the table: the entry, and the entry of its gradient, whose own gradient is the formula's."""
     infer = elementwise_rule(rule) if isinstance(rule, str) else rule
     two = name == "_prelu_kernel"
-    back = formula_op(name + "_backward", backward, prelu_backward_rule if two else elementwise_rule(name + "_backward"),
-                      saves="".join(map(str, range(numbers + 2))))
+    back = formula_op(
+        name + "_backward",
+        backward,
+        prelu_backward_rule if two else elementwise_rule(name + "_backward"),
+        saves="".join(map(str, range(numbers + 2))),
+    )
 
     def vjp(ctx, g):
         found = apply(back, (g, *(ctx.input(i) for i in range(numbers + 1))), ctx.attrs)
@@ -225,7 +256,8 @@ def celu(input, alpha: float = 1.0, inplace: bool = False):
 
 
 def gelu(input, *, approximate: str = "none"):
-    """input * Phi(input), Phi the normal distribution's cumulative; "tanh": its approximation (Hendrycks and Gimpel, 2016)."""
+    """input * Phi(input), Phi the normal distribution's cumulative; "tanh": its approximation (Hendrycks and Gimpel,
+    2016)."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
     return RECORD["gelu"](input, attrs=(approximate,))
@@ -302,14 +334,18 @@ def glu(input, dim: int = -1):
 
 
 def prelu(input, weight):
-    """input where positive, weight * input elsewhere: one weight, or one for each channel (dimension 1). RuntimeError otherwise."""
+    """input where positive, weight * input elsewhere: one weight, or one for each channel (dimension 1). RuntimeError
+    otherwise."""
     needs_tensor(input)
     if weight._meta.numel != 1:
         if not input.ndim:
             raise RuntimeError("Not allow zero-dim input tensor.")
         channels = input.shape[1] if input.ndim > 1 else 1
         if channels != weight._meta.numel:
-            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight._meta.numel} and channel size = {channels}.")
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. Found parameter numbers = "
+                f"{weight._meta.numel} and channel size = {channels}."
+            )
     if weight.ndim > 1:
         raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
     if weight.dtype is not input.dtype:
@@ -364,7 +400,11 @@ def log_softmax_backward(m, g, y, dim):
 
 def logsumexp_formula(m, x, dims, keepdim):
     if 0 in x.shape:
-        return m.map("log", m.reduce("sum", x, dims)) if keepdim else m.reshape(m.map("log", m.reduce("sum", x, dims)), without(x.shape, dims))
+        return (
+            m.map("log", m.reduce("sum", x, dims))
+            if keepdim
+            else m.reshape(m.map("log", m.reduce("sum", x, dims)), without(x.shape, dims))
+        )
     largest = m.reduce("max", x, dims) if dims else x
     largest = m.where(m.map("abs", largest) < math.inf, largest, 0)      # an infinity would give inf - inf
     e = m.map("exp", x - largest)
@@ -384,11 +424,18 @@ def along_rule(kernel: str):
 
 
 softmax_backward_op = formula_op("_softmax_backward_data", softmax_backward, along_rule("softmax_backward"), saves="01")
-log_softmax_backward_op = formula_op("_log_softmax_backward_data", log_softmax_backward, along_rule("log_softmax_backward"), saves="01")
+log_softmax_backward_op = formula_op(
+    "_log_softmax_backward_data", log_softmax_backward, along_rule("log_softmax_backward"), saves="01"
+)
 softmax_op = formula_op("_softmax", softmax_formula, along_rule("softmax_lastdim_kernel_impl"), saves="o",
                         vjp=lambda ctx, g: (apply(softmax_backward_op, (g, ctx.output()), ctx.attrs),))
-log_softmax_op = formula_op("_log_softmax", log_softmax_formula, along_rule("log_softmax_lastdim_kernel_impl"), saves="o",
-                            vjp=lambda ctx, g: (apply(log_softmax_backward_op, (g, ctx.output()), ctx.attrs),))
+log_softmax_op = formula_op(
+    "_log_softmax",
+    log_softmax_formula,
+    along_rule("log_softmax_lastdim_kernel_impl"),
+    saves="o",
+    vjp=lambda ctx, g: (apply(log_softmax_backward_op, (g, ctx.output()), ctx.attrs),),
+)
 
 
 def logsumexp_rule(m, dims, keepdim):
@@ -405,7 +452,10 @@ logsumexp_op = formula_op("logsumexp", logsumexp_formula, logsumexp_rule, saves=
 
 
 def implicit_dim(name: str, ndim: int) -> int:
-    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.", stacklevel=4)
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+        stacklevel=4,
+    )
     return 0 if ndim in (0, 1, 3) else 1
 
 
@@ -431,15 +481,24 @@ def family(name: str, op: Op, doc: str):
     return functional
 
 
-softmax = family("softmax", softmax_op, """exp(input) over its sum along `dim`. IndexError for a dimension that isn't there.
+softmax = family(
+    "softmax",
+    softmax_op,
+    """exp(input) over its sum along `dim`. IndexError for a dimension that isn't there.
 
     dtype: the input is cast to it first.
 
     >>> import jitorch as torch
     >>> torch.softmax(torch.tensor([0., 0.]), dim=0)
     tensor([0.5000, 0.5000])
-    """)
-log_softmax = family("log_softmax", log_softmax_op, """log(softmax(input, dim)), computed without leaving the range of the dtype. IndexError for a dimension that isn't there.""")
+    """,
+)
+log_softmax = family(
+    "log_softmax",
+    log_softmax_op,
+    """log(softmax(input, dim)), computed without leaving the range of the dtype. IndexError for a dimension that isn't
+    there.""",
+)
 
 
 def softmin(input, dim: int | None = None, _stacklevel: int = 3, dtype=None):
@@ -468,11 +527,14 @@ def one_hot_formula(m, index, n, dtype):
     return m.cast(m.map("eq", m.reshape(index, (*index.shape, 1)), m.iota((1,) * last + (n,), last)), dtype)
 
 
-one_hot_op = formula_op("one_hot", one_hot_formula, lambda m, n, dtype: Meta((*m.shape, n), dtype), differentiable=False)
+one_hot_op = formula_op(
+    "one_hot", one_hot_formula, lambda m, n, dtype: Meta((*m.shape, n), dtype), differentiable=False
+)
 
 
 def one_hot(tensor, num_classes: int = -1):
-    """A last dimension of size num_classes (-1: the largest index + 1) that is 1 at the index and 0 elsewhere, in int64.
+    """A last dimension of size num_classes (-1: the largest index + 1) that is 1 at the index and 0 elsewhere, in
+    int64.
 
     RuntimeError for an index out of range or a tensor that is not int64.
 
@@ -504,7 +566,10 @@ def gumbel_softmax(logits, tau: float = 1, hard: bool = False, eps: float = 1e-1
     hard: the sample is one-hot, and its gradient that of the soft sample.
     """
     if logits.dtype.category != FLOAT:
-        raise RuntimeError(f"Exponential distribution is a continuous probability distribution. dtype must be a floating point but you specified {logits.dtype.label}")
+        raise RuntimeError(
+            "Exponential distribution is a continuous probability distribution. dtype must be a floating point but "
+            f"you specified {logits.dtype.label}"
+        )
     dim = wrap_dim(dim, logits.ndim)
     noise = -(-PUBLIC["rand_like"](logits.detach()).log()).log()
     soft = softmax((logits + noise) / tau, dim)
@@ -527,7 +592,18 @@ def in_place_form(function, name: str):
 
 relu_, leaky_relu_, elu_, selu_, celu_, hardtanh_, threshold_, rrelu_ = (
     in_place_form(f, f.__name__ + "_") for f in (relu, leaky_relu, elu, selu, celu, hardtanh, threshold, rrelu))
-for _name, _f in (("selu", selu), ("celu", celu), ("prelu", prelu), ("rrelu", rrelu), ("threshold", threshold), ("hardshrink", hardshrink),
-                  ("logsumexp", logsumexp), ("selu_", selu_), ("celu_", celu_), ("rrelu_", rrelu_), ("threshold_", threshold_)):
+for _name, _f in (
+    ("selu", selu),
+    ("celu", celu),
+    ("prelu", prelu),
+    ("rrelu", rrelu),
+    ("threshold", threshold),
+    ("hardshrink", hardshrink),
+    ("logsumexp", logsumexp),
+    ("selu_", selu_),
+    ("celu_", celu_),
+    ("rrelu_", rrelu_),
+    ("threshold_", threshold_),
+):
     PUBLIC[_name] = _f
 METHODS["prelu"], METHODS["hardshrink"], METHODS["logsumexp"] = prelu, hardshrink, logsumexp

@@ -1,4 +1,5 @@
-"""Connectionist temporal classification (Graves et al., 2006): the loss of a sequence of labels whose places in time are not known."""
+"""Connectionist temporal classification (Graves et al., 2006): the loss of a sequence of labels whose places in time
+are not known."""
 from __future__ import annotations
 
 import numpy as np
@@ -13,7 +14,7 @@ from .losses import known, reduction_of
 def rows_of(targets, lengths) -> list:
     """Each sample's labels: from a padded matrix, or from one vector with all of them."""
     if targets.ndim == 2:
-        return [row[:n] for row, n in zip(targets, lengths)]
+        return [row[:n] for row, n in zip(targets, lengths, strict=True)]
     return np.split(targets, np.cumsum(lengths)[:-1])
 
 
@@ -32,7 +33,8 @@ def later(values, by: int):
 
 
 def forward_sums(scores, skip):
-    """alpha[t, s]: the logarithm of the probability of everything up to label s at time t. scores (T, S): log-probabilities along the path."""
+    """alpha[t, s]: the logarithm of the probability of everything up to label s at time t. scores (T, S):
+    log-probabilities along the path."""
     alpha = np.full(scores.shape, -np.inf)
     alpha[0, :2] = scores[0, :2]
     for t in range(1, len(scores)):
@@ -72,7 +74,7 @@ def ctc_backward_reference(g, log_probs, targets, input_lengths, target_lengths,
         total = likelihood(alpha)
         if zero_infinity and np.isinf(total):
             continue
-        back_skip = np.concatenate([np.zeros(min(2, len(skip)), bool), skip[::-1][:-2]])      # the same steps, from the end
+        back_skip = np.concatenate([np.zeros(min(2, len(skip)), bool), skip[::-1][:-2]])  # the same steps, from the end
         beta = forward_sums(scores[::-1, ::-1], back_skip)[::-1, ::-1]
         both = alpha + beta - scores
         posterior = np.zeros((length, log_probs.shape[2]))
@@ -91,9 +93,20 @@ def ctc_vjp(ctx, g):
     return (apply(ctc_backward_op, (g, *(ctx.input(i) for i in range(4))), (blank, zero_infinity)), None, None, None)
 
 
-ctc_op = Op("_ctc_loss", infer=lambda p, *rest: Meta((p.shape[1],), p.dtype), vjp=ctc_vjp, saves="0123",
-            reference=lambda p, t, i, n, blank, zero_infinity: ctc_reference(p, t, i, n, blank), grad_name="CtcLossBackward0")
-ctc_backward_op = Op("_ctc_loss_backward", infer=lambda g, p, *rest: Meta(p.shape, p.dtype), reference=ctc_backward_reference, vjp=no_second)
+ctc_op = Op(
+    "_ctc_loss",
+    infer=lambda p, *rest: Meta((p.shape[1],), p.dtype),
+    vjp=ctc_vjp,
+    saves="0123",
+    reference=lambda p, t, i, n, blank, zero_infinity: ctc_reference(p, t, i, n, blank),
+    grad_name="CtcLossBackward0",
+)
+ctc_backward_op = Op(
+    "_ctc_loss_backward",
+    infer=lambda g, p, *rest: Meta(p.shape, p.dtype),
+    reference=ctc_backward_reference,
+    vjp=no_second,
+)
 
 
 def check_values(targets, input_lengths, target_lengths, shape) -> None:
@@ -103,16 +116,27 @@ def check_values(targets, input_lengths, target_lengths, shape) -> None:
         if (lengths < 0).any():
             raise RuntimeError(f"{name}_lengths must not be negative")
     if (input_lengths > steps).any():
-        raise RuntimeError(f"Expected input_lengths to have value at most {steps}, but got value {input_lengths.max()} (while checking arguments for ctc_loss)")
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {steps}, but got value {input_lengths.max()} (while "
+            "checking arguments for ctc_loss)"
+        )
     if targets.ndim == 2 and (target_lengths > targets.shape[1]).any():
-        raise RuntimeError(f"Expected tensor to have size at least {target_lengths.max()} at dimension 1, but got size {targets.shape[1]} for argument #2 'targets' "
-                           "(while checking arguments for ctc_loss)")
+        raise RuntimeError(
+            f"Expected tensor to have size at least {target_lengths.max()} at dimension 1, but got size "
+            f"{targets.shape[1]} for argument #2 'targets' "
+            "(while checking arguments for ctc_loss)"
+        )
     if targets.ndim == 1 and target_lengths.sum() != targets.size:
-        raise RuntimeError(f"Expected tensor to have size {target_lengths.sum()} at dimension 0, but got size {targets.size} for argument #2 'targets' "
-                           "(while checking arguments for ctc_loss)")
+        raise RuntimeError(
+            f"Expected tensor to have size {target_lengths.sum()} at dimension 0, but got size {targets.size} for "
+            "argument #2 'targets' "
+            "(while checking arguments for ctc_loss)"
+        )
     for row in rows_of(targets, target_lengths):
         if len(row) and (row.min() < 0 or row.max() >= classes):
-            raise RuntimeError(f"ctc_loss: targets must be in [0, {classes}), but got {row.min() if row.min() < 0 else row.max()}")
+            raise RuntimeError(
+                f"ctc_loss: targets must be in [0, {classes}), but got {row.min() if row.min() < 0 else row.max()}"
+            )
 
 
 def lengths_tensor(lengths, name: str, batch: int):
@@ -125,12 +149,23 @@ def lengths_tensor(lengths, name: str, batch: int):
     return t
 
 
-def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+def ctc_loss(
+    log_probs,
+    targets,
+    input_lengths,
+    target_lengths,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+):
     """The negative log-likelihood of label sequences, summed over all alignments.
 
-    log_probs (T, N, C) or (T, C), after log_softmax; targets (N, S), (S,), or all labels in one vector; lengths (N,), tensors or
-    sequences. mean: each loss over its target's length, then over the batch. zero_infinity: infinite losses (targets longer
-    than the input) count as 0. RuntimeError where sizes, lengths or labels don't fit. The computation is a library call.
+    log_probs (T, N, C) or (T, C), after log_softmax; targets (N, S), (S,), or all labels in one vector; lengths (N,),
+    tensors or
+    sequences. mean: each loss over its target's length, then over the batch. zero_infinity: infinite losses (targets
+    longer
+    than the input) count as 0. RuntimeError where sizes, lengths or labels don't fit. The computation is a library
+    call.
 
     >>> import jitorch as torch
     >>> scores = torch.zeros(2, 1, 2).log_softmax(2)
@@ -146,7 +181,10 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank: int = 0, 
     batch, classes = log_probs.shape[1], log_probs.shape[2]
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
-    inputs, lengths = lengths_tensor(input_lengths, "input_lengths", batch), lengths_tensor(target_lengths, "target_lengths", batch)
+    inputs, lengths = (
+        lengths_tensor(input_lengths, "input_lengths", batch),
+        lengths_tensor(target_lengths, "target_lengths", batch),
+    )
     targets = targets.to(int64)
     labels, steps, sizes = known(targets), known(inputs), known(lengths)
     if labels is not None and steps is not None and sizes is not None:
@@ -161,5 +199,8 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank: int = 0, 
     return loss.squeeze(0) if single else loss
 
 
-PUBLIC["ctc_loss"] = lambda log_probs, targets, input_lengths, target_lengths, blank=0, reduction=1, zero_infinity=False: ctc_loss(
-    log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
+PUBLIC["ctc_loss"] = (
+    lambda log_probs, targets, input_lengths, target_lengths, blank=0, reduction=1, zero_infinity=False: ctc_loss(
+        log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity
+    )
+)

@@ -66,7 +66,8 @@ def channels(shape):
 
 
 def dropout(input, p: float = 0.5, training: bool = True, inplace: bool = False):
-    """Each element zero with probability p, else divided by 1 - p (Srivastava et al., 2014). ValueError unless 0 <= p <= 1.
+    """Each element zero with probability p, else divided by 1 - p (Srivastava et al., 2014). ValueError unless 0 <= p
+    <= 1.
 
     >>> import jitorch as torch
     >>> torch.nn.functional.dropout(torch.ones(2), p=0.5, training=False)
@@ -86,25 +87,41 @@ def feature_alpha_dropout(input, p: float = 0.5, training: bool = False, inplace
 
 
 def channel_dropout(name: str, batched: int):
-    """dropout1d, 2d, 3d: whole channels; `batched` is the number of dimensions with a batch, one fewer is a single sample."""
+    """dropout1d, 2d, 3d: whole channels; `batched` is the number of dimensions with a batch, one fewer is a single
+    sample."""
     def function(input, p: float = 0.5, training: bool = True, inplace: bool = False):
         if not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         if input.ndim not in (batched - 1, batched):
             if batched == 3:
-                raise RuntimeError(f"{name}: Expected 2D or 3D input, but received a {input.ndim}D input. Note that dropout1d exists to provide "
-                                   "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. 2D or 3D inputs).")
-            warnings.warn(f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error in a future release.", stacklevel=2)
+                raise RuntimeError(
+                    f"{name}: Expected 2D or 3D input, but received a {input.ndim}D input. Note that dropout1d exists "
+                    "to provide "
+                    "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional "
+                    "batch dimension (i.e. 2D or 3D inputs)."
+                )
+            warnings.warn(
+                f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error "
+                "in a future release.",
+                stacklevel=2,
+            )
         if input.ndim == batched - 1 and batched != 4:
             return dropped(input.unsqueeze(0), p, training, inplace, channels).squeeze(0)
         return dropped(input, p, training, inplace, channels)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Whole channels zero with probability p, else divided by 1 - p: inputs of {batched} dimensions with the batch, or {batched - 1} without."
+    function.__doc__ = (
+        "Whole channels zero with probability p, else divided by 1 - p: "
+        f"inputs of {batched} dimensions with the batch, or {batched - 1} without."
+    )
     return function
 
 
-dropout1d, dropout2d, dropout3d = channel_dropout("dropout1d", 3), channel_dropout("dropout2d", 4), channel_dropout("dropout3d", 5)
+dropout1d, dropout2d, dropout3d = (
+    channel_dropout("dropout1d", 3),
+    channel_dropout("dropout2d", 4),
+    channel_dropout("dropout3d", 5),
+)
 
 
 def published(name: str, function, inplace: bool):

@@ -1,8 +1,11 @@
 """Formulas: an expression that is written once and read three ways.
 
-`f(m, *operands)` asks `m` for what operators don't cover: `m.map(name, ...)`, `m.where`, `m.reduce` (reduced dimensions stay, with size 1),
-`m.iota`, `m.cast`, `m.reshape`. With the IR builder as `m` it is the lowering, with NUMPY the reference, and with TENSORS it
-records tensor operations. The last gives the gradient of any formula, of any order: the formula is recorded and differentiated.
+`f(m, *operands)` asks `m` for what operators don't cover: `m.map(name, ...)`, `m.where`, `m.reduce` (reduced
+dimensions stay, with size 1),
+`m.iota`, `m.cast`, `m.reshape`. With the IR builder as `m` it is the lowering, with NUMPY the reference, and with
+TENSORS it
+records tensor operations. The last gives the gradient of any formula, of any order: the formula is recorded and
+differentiated.
 A closed form for the first gradient is worth writing where it saves work; it is a formula too.
 """
 from __future__ import annotations
@@ -26,9 +29,27 @@ def scipy_function(name: str) -> Callable:
 
 
 NUMPY_MAPS = {
-    "abs": np.abs, "sign": np.sign, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x),
-    "tanh": np.tanh, "sigmoid": scipy_function("expit"), "erf": scipy_function("erf"), "lgamma": scipy_function("gammaln"), "maximum": np.maximum, "minimum": np.minimum,
-    "pow": np.power, "eq": np.equal, "ne": np.not_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not}
+    "abs": np.abs,
+    "sign": np.sign,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "tanh": np.tanh,
+    "sigmoid": scipy_function("expit"),
+    "erf": scipy_function("erf"),
+    "lgamma": scipy_function("gammaln"),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "pow": np.power,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "and": np.logical_and,
+    "or": np.logical_or,
+    "not": np.logical_not,
+}
 NUMPY_REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "any": np.any}
 TENSOR_MAPS = {"and": "logical_and", "or": "logical_or", "not": "logical_not"}
 CLAMPS = {"maximum": "clamp_min", "minimum": "clamp_max"}       # with a number
@@ -84,11 +105,20 @@ class TensorReading:
 NUMPY, TENSORS = NumpyReading(), TensorReading()
 
 
-def formula_op(name: str, formula: Callable, infer: Callable, *, vjp: Callable | None = None, saves: str = "", grad_name: str | None = None,
-               differentiable: bool = True) -> Op:
+def formula_op(
+    name: str,
+    formula: Callable,
+    infer: Callable,
+    *,
+    vjp: Callable | None = None,
+    saves: str = "",
+    grad_name: str | None = None,
+    differentiable: bool = True,
+) -> Op:
     """An entry whose reference and lowering are `formula(m, *operands, *attrs)`.
 
-    Numbers among the operands come as numbers, or, once they have been seen to change, as values of the first operand's dtype.
+    Numbers among the operands come as numbers, or, once they have been seen to change, as values of the first
+    operand's dtype.
     Without `vjp` the gradient is the formula's own; `saves` must then name all inputs.
     """
     def reference(*args):
@@ -116,15 +146,18 @@ def gradient_of(formula: Callable) -> Callable:
         again = state.enabled
         inputs = [ctx.input(i) if i in ctx.op.saves else None for i in range(len(ctx.metas))]
         wanted = [i for i, need in enumerate(ctx.needs) if need]
-        for i in wanted:    # a tensor of its own for each operand (one may be given twice); without history where none is wanted
+        # a tensor of its own for each operand (one may be given twice); without history where none is wanted
+        for i in wanted:
             inputs[i] = inputs[i].reshape(inputs[i].shape) if again else inputs[i].detach().requires_grad_(True)
         with autograd.enable_grad():
             results = formula(TENSORS, *inputs, *ctx.attrs)
-        pairs = [(r, g) for r, g in zip(results if isinstance(results, tuple) else (results,), grads) if g is not None and r.requires_grad]
-        if not pairs:
+        results = results if isinstance(results, tuple) else (results,)
+        used = [i for i, r in enumerate(results) if grads[i] is not None and r.requires_grad]
+        if not used:
             return (None,) * len(inputs)
-        found = autograd.grad([r for r, _ in pairs], [inputs[i] for i in wanted], [g for _, g in pairs], retain_graph=True, create_graph=again, allow_unused=True)
-        given = dict(zip(wanted, found))
+        found = autograd.grad([results[i] for i in used], [inputs[i] for i in wanted], [grads[i] for i in used],
+                              retain_graph=True, create_graph=again, allow_unused=True)
+        given = dict(zip(wanted, found, strict=True))
         return tuple(given.get(i) for i in range(len(inputs)))
     return vjp
 
@@ -141,7 +174,9 @@ def elementwise_rule(kernel: str, check: Callable | None = None):
     def infer(*operands):
         metas = [m for m in operands if isinstance(m, Meta)]
         if operands[0] not in metas:
-            raise TypeError(f"{kernel}: argument 'input' must be Tensor, not {getattr(operands[0], '__name__', operands[0])}")
+            raise TypeError(
+                f"{kernel}: argument 'input' must be Tensor, not {getattr(operands[0], '__name__', operands[0])}"
+            )
         for m in metas:
             floating(kernel, m)
         first = metas[0].dtype

@@ -1,4 +1,5 @@
-"""Losses. `reduction` is "mean" (the default), "sum" or "none"; `size_average` and `reduce` are its deprecated forms, as in PyTorch."""
+"""Losses. `reduction` is "mean" (the default), "sum" or "none"; `size_average` and `reduce` are its deprecated forms,
+as in PyTorch."""
 from __future__ import annotations
 
 import math
@@ -24,7 +25,10 @@ def reduction_of(reduction, size_average=None, reduce=None) -> str:
     if size_average is not None or reduce is not None:
         average, whole = size_average is not False, reduce is not False
         reduction = (MEAN if average else SUM) if whole else NONE
-        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", stacklevel=3)
+        warnings.warn(
+            f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+            stacklevel=3,
+        )
     if reduction.__class__ is int and 0 <= reduction < 3:       # the main namespace's functions take a number
         return REDUCTIONS[reduction]
     if reduction not in REDUCTIONS:
@@ -139,7 +143,8 @@ def hinge_embedding(m, x, y, margin):
     return m.where(m.map("ne", y, 1), m.where(apart > 0, apart, 0), 0) + m.where(m.map("ne", y, -1), x, 0)
 
 
-# name, loss, slope in the input, whether the slope in the target is its negative, kernel's name in PyTorch's errors, operands
+# name, loss, slope in the input, whether the slope in the target is its negative, kernel's name in PyTorch's errors,
+# operands
 ELEMENTWISE = [
     ("mse_loss", lambda m, x, y: (x - y) * (x - y), lambda m, x, y: (x - y) * 2, True, "mse_cpu", 2),
     ("l1_loss", lambda m, x, y: m.map("abs", x - y), lambda m, x, y: m.map("sign", x - y), True, "abs_cpu", 2),
@@ -162,7 +167,9 @@ def enter(name: str, loss, slope, antisymmetric: bool, kernel: str, operands: in
 
     def infer(*args):
         floating(kernel, args[0])
-        return Meta(broadcast([a.shape for a in args if isinstance(a, Meta)]) if args[-1] == NONE else (), args[0].dtype)
+        return Meta(
+            broadcast([a.shape for a in args if isinstance(a, Meta)]) if args[-1] == NONE else (), args[0].dtype
+        )
 
     def backward(m, g, *args):
         found = g * slope(m, *args[:-1])
@@ -172,14 +179,23 @@ def enter(name: str, loss, slope, antisymmetric: bool, kernel: str, operands: in
         if slope is None:
             return whole(ctx, g)
         others = any(ctx.needs[1:])
-        found = apply(back, (g, *(ctx.input(i) for i in range(operands))), ctx.attrs) if ctx.needs[0] or antisymmetric else None
+        found = (
+            apply(back, (g, *(ctx.input(i) for i in range(operands))), ctx.attrs)
+            if ctx.needs[0] or antisymmetric
+            else None
+        )
         if others and not antisymmetric:
             return (found, *whole(ctx, g)[1:])
         return (found, -found) if others else (found,)
 
     whole = gradient_of(forward)
     op = formula_op(name, forward, infer, vjp=vjp, saves="01234"[:operands])
-    back = slope and formula_op(name + "_backward", backward, lambda g, *args: Meta(broadcast([a.shape for a in args if isinstance(a, Meta)]), args[0].dtype), saves="01234"[:operands + 1])
+    back = slope and formula_op(
+        name + "_backward",
+        backward,
+        lambda g, *args: Meta(broadcast([a.shape for a in args if isinstance(a, Meta)]), args[0].dtype),
+        saves="01234"[: operands + 1],
+    )
     RECORD[name] = lambda *operands, attrs: apply(op, operands, attrs)
 
 
@@ -198,8 +214,12 @@ def matched(*tensors):
 
 def compare_sizes(input, target) -> None:
     if target.shape != input.shape:
-        warnings.warn(f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}). This will likely lead to incorrect results "
-                      "due to broadcasting. Please ensure they have the same size.", stacklevel=3)
+        warnings.warn(
+            f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}). This will "
+            "likely lead to incorrect results "
+            "due to broadcasting. Please ensure they have the same size.",
+            stacklevel=3,
+        )
 
 
 def weighted(name: str, input, target, weight, reduction: str, numbers: tuple = ()):
@@ -239,7 +259,8 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction: str = "mea
 
 
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction: str = "mean", beta: float = 1.0):
-    """Half the squared difference over beta where it is below beta, |difference| - beta / 2 elsewhere. RuntimeError for a negative beta."""
+    """Half the squared difference over beta where it is below beta, |difference| - beta / 2 elsewhere. RuntimeError
+    for a negative beta."""
     compare_sizes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
@@ -250,7 +271,8 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction: str
 
 
 def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0, weight=None):
-    """Half the squared difference where it is below delta, delta * (|difference| - delta / 2) elsewhere (Huber, 1964). RuntimeError unless delta > 0."""
+    """Half the squared difference where it is below delta, delta * (|difference| - delta / 2) elsewhere (Huber, 1964).
+    RuntimeError unless delta > 0."""
     compare_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
@@ -277,8 +299,11 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     """
     reduction = reduction_of(reduction, size_average, reduce)
     if target.shape != input.shape:
-        raise ValueError(f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}) is deprecated. "
-                         "Please ensure they have the same size.")
+        raise ValueError(
+            f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}) is "
+            "deprecated. "
+            "Please ensure they have the same size."
+        )
     for t in (target, weight):
         if t is not None and t.dtype is not input.dtype:
             raise RuntimeError(f"Found dtype {t.dtype.label} but expected {input.dtype.label}")
@@ -288,8 +313,11 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     return RECORD["binary_cross_entropy"](input, target, weight, attrs=(reduction,))
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction: str = "mean", pos_weight=None):
-    """binary_cross_entropy of sigmoid(input), without overflow; pos_weight multiplies the loss of positive targets. ValueError for sizes that differ.
+def binary_cross_entropy_with_logits(
+    input, target, weight=None, size_average=None, reduce=None, reduction: str = "mean", pos_weight=None
+):
+    """binary_cross_entropy of sigmoid(input), without overflow; pos_weight multiplies the loss of positive targets.
+    ValueError for sizes that differ.
 
     >>> import jitorch as torch
     >>> torch.nn.functional.binary_cross_entropy_with_logits(torch.tensor([0.]), torch.tensor([1.]))
@@ -299,34 +327,57 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.shape!r}) must be the same as input size ({input.shape!r})")
     if target.dtype.category != FLOAT:
-        raise RuntimeError(f"result type {input.dtype.label} can't be cast to the desired output type {target.dtype.label}")
+        raise RuntimeError(
+            f"result type {input.dtype.label} can't be cast to the desired output type {target.dtype.label}"
+        )
     return RECORD["binary_cross_entropy_with_logits"](*matched(input, target, weight, pos_weight), attrs=(reduction,))
 
 
 def kl_div(input, target, size_average=None, reduce=None, reduction: str = "mean", log_target: bool = False):
-    """target * (log(target) - input), reduced; input holds log-probabilities, target too if log_target. "batchmean": the sum over the batch size."""
+    """target * (log(target) - input), reduced; input holds log-probabilities, target too if log_target. "batchmean":
+    the sum over the batch size."""
     if input.dtype.category != FLOAT or target.dtype.category != FLOAT:
         raise RuntimeError("kl_div: Integral inputs not supported.")
     batchmean = reduction == "batchmean"
     if reduction == MEAN and size_average is None and reduce is None:
-        warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size."
-                      "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
-                      "'mean' will be changed to behave the same as 'batchmean' in the next major release.", stacklevel=2)
-    loss = RECORD["kl_div"](*matched(input, target), attrs=(bool(log_target), SUM if batchmean else reduction_of(reduction, size_average, reduce)))
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
+            stacklevel=2,
+        )
+    loss = RECORD["kl_div"](
+        *matched(input, target),
+        attrs=(bool(log_target), SUM if batchmean else reduction_of(reduction, size_average, reduce)),
+    )
     return loss / input.shape[0] if batchmean and input.ndim else loss
 
 
-def poisson_nll_loss(input, target, log_input: bool = True, full: bool = False, size_average=None, eps: float = 1e-08, reduce=None, reduction: str = "mean"):
-    """exp(input) - target * input (log_input) or input - target * log(input + eps); full adds Stirling's term for targets over 1."""
+def poisson_nll_loss(
+    input,
+    target,
+    log_input: bool = True,
+    full: bool = False,
+    size_average=None,
+    eps: float = 1e-08,
+    reduce=None,
+    reduction: str = "mean",
+):
+    """exp(input) - target * input (log_input) or input - target * log(input + eps); full adds Stirling's term for
+    targets over 1."""
     input, target = matched(input, target)
     if input.dtype.category != FLOAT:
         input, target = (t.to(dtypes.get_default_dtype()) for t in (input, target))
-    return RECORD["poisson_nll_loss"](input, target, float(eps), attrs=(bool(log_input), bool(full), reduction_of(reduction, size_average, reduce)))
+    return RECORD["poisson_nll_loss"](
+        input, target, float(eps), attrs=(bool(log_input), bool(full), reduction_of(reduction, size_average, reduce))
+    )
 
 
 def hinge_embedding_loss(input, target, margin: float = 1.0, size_average=None, reduce=None, reduction: str = "mean"):
     """input where target is 1, max(0, margin - input) where it is -1."""
-    return RECORD["hinge_embedding_loss"](*matched(input, target), float(margin), attrs=(reduction_of(reduction, size_average, reduce),))
+    return RECORD["hinge_embedding_loss"](
+        *matched(input, target), float(margin), attrs=(reduction_of(reduction, size_average, reduce),)
+    )
 
 
 # -- cross entropy and nll_loss: x is (N, C, d...) or (C,); a target names a class -----------------------------------
@@ -350,18 +401,21 @@ def in_range(m, target, classes: int, ignore_index: int):
             raise IndexError(f"Target {np.asarray(target)[~np.asarray(good)].flat[0]} is out of bounds.")
         return target
     place = m.const(0, dtypes.int64)
-    for i, (n, stride) in enumerate(zip(target.shape, contiguous_strides(target.shape))):
+    for i, (n, stride) in enumerate(zip(target.shape, contiguous_strides(target.shape), strict=True)):
         if n > 1:
             place = place + m.iota(tuple(n if k == i else 1 for k in range(len(target.shape))), i) * stride
     return m.take(target, m.where(good, place, -1))
 
 
 def chosen(m, x, target, weight, ignore_index: int):
-    """(N, C, d...): each class's weight where the target names it, else 0; and (N, 1, d...): is the target counted, and with what weight."""
+    """(N, C, d...): each class's weight where the target names it, else 0; and (N, 1, d...): is the target counted,
+    and with what weight."""
     d = class_dim(x)
     t = m.reshape(in_range(m, target, x.shape[d], ignore_index), along_classes(x, "targets"))
     hot = m.map("eq", t, m.iota(along_classes(x, "classes"), d))
-    weights = m.cast(hot, x.dtype) if weight is None else m.where(hot, m.reshape(weight, along_classes(x, "classes")), 0)
+    weights = (
+        m.cast(hot, x.dtype) if weight is None else m.where(hot, m.reshape(weight, along_classes(x, "classes")), 0)
+    )
     counted = m.map("ne", t, ignore_index)
     of_target = m.cast(counted, x.dtype) if weight is None else m.where(counted, m.reduce("sum", weights, (d,)), 0)
     return hot, weights, counted, of_target
@@ -459,7 +513,8 @@ def class_rule(kernel: str):
 
 
 def class_entries(name: str, formula, backward, kernel: str, grad_name=None):
-    """The entries of a loss over classes and of its gradient in the input; gradients of what else there is are the formula's."""
+    """The entries of a loss over classes and of its gradient in the input; gradients of what else there is are the
+    formula's."""
     back = formula_op(name + "_backward", backward, lambda g, x, *rest: Meta(x.shape, x.dtype), saves="0123")
     whole = gradient_of(formula)
 
@@ -471,8 +526,12 @@ def class_entries(name: str, formula, backward, kernel: str, grad_name=None):
 
 
 nll_op = class_entries("nll_loss", nll_formula, nll_backward, "nll_loss_out_frame")
-cross_entropy_op = class_entries("cross_entropy", cross_entropy_formula, cross_entropy_backward, "log_softmax_lastdim_kernel_impl")
-soft_cross_entropy_op = class_entries("_cross_entropy_with_probabilities", soft_formula, soft_backward, "log_softmax_lastdim_kernel_impl", "DivBackward1")
+cross_entropy_op = class_entries(
+    "cross_entropy", cross_entropy_formula, cross_entropy_backward, "log_softmax_lastdim_kernel_impl"
+)
+soft_cross_entropy_op = class_entries(
+    "_cross_entropy_with_probabilities", soft_formula, soft_backward, "log_softmax_lastdim_kernel_impl", "DivBackward1"
+)
 
 
 def check_classes(input, target, weight, ignore_index: int):
@@ -481,9 +540,15 @@ def check_classes(input, target, weight, ignore_index: int):
         raise ValueError("Expected 1 or more dimensions (got 0)")
     if input.ndim == 1:
         if target.ndim > 1 or target._meta.numel != 1:
-            raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0] if target.ndim else 1}")
+            raise ValueError(
+                "For 1D input, 1D target must have size 1, but got target size: "
+                f"{target.shape[0] if target.ndim else 1}"
+            )
     elif not target.ndim or input.shape[0] != target.shape[0]:
-        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0] if target.ndim else 1}).")
+        raise ValueError(
+            f"Expected input batch_size ({input.shape[0]}) to match target batch_size "
+            f"({target.shape[0] if target.ndim else 1})."
+        )
     elif input.ndim == 2 and target.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     elif tuple(target.shape) != (input.shape[0], *input.shape[2:]):
@@ -503,13 +568,19 @@ def check_classes(input, target, weight, ignore_index: int):
 def check_weight(weight, classes: int, input) -> None:
     if weight is not None:
         if weight.ndim != 1 or weight.shape[0] != classes:
-            raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: {list(weight.shape)}")
+            raise RuntimeError(
+                f"weight tensor should be defined either for all {classes} classes or no classes but got weight "
+                f"tensor of shape: {list(weight.shape)}"
+            )
         if weight.dtype is not input.dtype:
             raise RuntimeError(f"expected scalar type {input.dtype.label} but found {weight.dtype.label}")
 
 
-def nll_loss(input, target, weight=None, size_average=None, ignore_index: int = -100, reduce=None, reduction: str = "mean"):
-    """-weight[target] * input[target] for log-probabilities: input (C,), (N, C) or (N, C, d...), target without C, int64.
+def nll_loss(
+    input, target, weight=None, size_average=None, ignore_index: int = -100, reduce=None, reduction: str = "mean"
+):
+    """-weight[target] * input[target] for log-probabilities: input (C,), (N, C) or (N, C, d...), target without C,
+    int64.
 
     The mean is over the weights of the targets that are not ignore_index. IndexError for a target that names no class.
     """
@@ -519,8 +590,18 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index: int = 
     return result.reshape(target.shape) if reduction == NONE and input.ndim == 1 and target.ndim else result
 
 
-def cross_entropy(input, target, weight=None, size_average=None, ignore_index: int = -100, reduce=None, reduction: str = "mean", label_smoothing: float = 0.0):
-    """nll_loss(log_softmax(input), target): input (C,), (N, C) or (N, C, d...); target class numbers without C, or probabilities of input's shape.
+def cross_entropy(
+    input,
+    target,
+    weight=None,
+    size_average=None,
+    ignore_index: int = -100,
+    reduce=None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+):
+    """nll_loss(log_softmax(input), target): input (C,), (N, C) or (N, C, d...); target class numbers without C, or
+    probabilities of input's shape.
 
     label_smoothing: this much of each target is spread over all classes. IndexError for a target that names no class.
 
@@ -535,7 +616,9 @@ def cross_entropy(input, target, weight=None, size_average=None, ignore_index: i
         raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
     if input.shape == target.shape and (target.dtype.category == FLOAT or input.ndim != 1 or input.shape[0] != 1):
         if target.dtype.category != FLOAT:
-            raise RuntimeError(f"Expected floating point type for target with class probabilities, got {target.dtype.label}")
+            raise RuntimeError(
+                f"Expected floating point type for target with class probabilities, got {target.dtype.label}"
+            )
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         check_weight(weight, input.shape[class_dim(input)], input)
@@ -581,7 +664,9 @@ def rows_rule(kernel: str):
 
 
 multi_margin_op = formula_op("multi_margin_loss", multi_margin_formula, rows_rule("multi_margin_loss"), saves="0123")
-multilabel_margin_op = formula_op("multilabel_margin_loss", multilabel_formula, rows_rule("multilabel_margin_loss"), saves="01")
+multilabel_margin_op = formula_op(
+    "multilabel_margin_loss", multilabel_formula, rows_rule("multilabel_margin_loss"), saves="01"
+)
 
 
 def check_listed(target, low: int, classes: int, message: str) -> None:
@@ -590,8 +675,11 @@ def check_listed(target, low: int, classes: int, message: str) -> None:
         raise RuntimeError(message)
 
 
-def multi_margin_loss(input, target, p: int = 1, margin: float = 1.0, weight=None, size_average=None, reduce=None, reduction: str = "mean"):
-    """Mean over the classes of max(0, margin - input[target] + input)**p, the target left out: input (N, C) or (C,), target (N,) or ()."""
+def multi_margin_loss(
+    input, target, p: int = 1, margin: float = 1.0, weight=None, size_average=None, reduce=None, reduction: str = "mean"
+):
+    """Mean over the classes of max(0, margin - input[target] + input)**p, the target left out: input (N, C) or (C,),
+    target (N,) or ()."""
     reduction = reduction_of(reduction, size_average, reduce)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
@@ -601,8 +689,11 @@ def multi_margin_loss(input, target, p: int = 1, margin: float = 1.0, weight=Non
         raise RuntimeError(f"expected scalar type Long but found {target.dtype.label}")
     x = input.reshape((1, -1)) if input.ndim < 2 else input
     if target.ndim > 1 or target._meta.numel != x.shape[0]:
-        raise RuntimeError(f"multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples (batch size). Expected target size [{x.shape[0]}], "
-                           f"but got {list(target.shape)}. Input has shape {list(input.shape)}.")
+        raise RuntimeError(
+            "multi_margin_loss: target tensor should be 1-D with size equal to the number of input samples (batch "
+            f"size). Expected target size [{x.shape[0]}], "
+            f"but got {list(target.shape)}. Input has shape {list(input.shape)}."
+        )
     if weight is not None and weight._meta.numel != x.shape[1]:
         raise RuntimeError(f"inconsistent weight size, expected {x.shape[1]} but got {list(weight.shape)}")
     check_listed(target, 0, x.shape[1], "target out of range")
@@ -611,7 +702,8 @@ def multi_margin_loss(input, target, p: int = 1, margin: float = 1.0, weight=Non
 
 
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction: str = "mean"):
-    """Sum of max(0, 1 - input[target] + input[other]) over the listed targets (up to the first -1) and the other classes, over C. Sizes (N, C) or (C,)."""
+    """Sum of max(0, 1 - input[target] + input[other]) over the listed targets (up to the first -1) and the other
+    classes, over C. Sizes (N, C) or (C,)."""
     reduction = reduction_of(reduction, size_average, reduce)
     if target.shape != input.shape or input.ndim > 2:
         raise RuntimeError(f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}")
@@ -632,46 +724,91 @@ def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, r
 
 
 # -- compositions ----------------------------------------------------------------------------------------------------
-def margin_ranking_loss(input1, input2, target, margin: float = 0, size_average=None, reduce=None, reduction: str = "mean"):
+def margin_ranking_loss(
+    input1, input2, target, margin: float = 0, size_average=None, reduce=None, reduction: str = "mean"
+):
     """max(0, -target * (input1 - input2) + margin), reduced. RuntimeError for different numbers of dimensions."""
     reduction = reduction_of(reduction, size_average, reduce)
     if not input1.ndim == input2.ndim == target.ndim:
-        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape!r}, input2: {input2.shape!r}, "
-                           f"target: {target.shape!r} ")
+        raise RuntimeError(
+            "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
+            f"{input1.shape!r}, input2: {input2.shape!r}, "
+            f"target: {target.shape!r} "
+        )
     return averaged((-target * (input1 - input2) + float(margin)).clamp_min(0), reduction)
 
 
-def cosine_embedding_loss(input1, input2, target, margin: float = 0, size_average=None, reduce=None, reduction: str = "mean"):
-    """1 - cos(input1, input2) where target is 1, max(0, cos - margin) where it is -1: inputs (N, D) or (D,), target (N,) or ()."""
+def cosine_embedding_loss(
+    input1, input2, target, margin: float = 0, size_average=None, reduce=None, reduction: str = "mean"
+):
+    """1 - cos(input1, input2) where target is 1, max(0, cos - margin) where it is -1: inputs (N, D) or (D,), target
+    (N,) or ()."""
     reduction = reduction_of(reduction, size_average, reduce)
     if target.ndim > 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if not input1.ndim == input2.ndim == target.ndim + 1:
-        raise RuntimeError(f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes {list(input1.shape)} and {list(input2.shape)}.")
+        raise RuntimeError(
+            f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
+            f"{list(input1.shape)} and {list(input2.shape)}."
+        )
     tiny = 1e-12        # PyTorch's, on the squared lengths
     lengths = ((input1 * input1).sum(-1) + tiny) * ((input2 * input2).sum(-1) + tiny)
     cosine = (input1 * input2).sum(-1) / lengths.sqrt()
     where = PUBLIC["where"]
-    return averaged(where(target == 1, 1 - cosine, 0) + where(target == -1, (cosine - float(margin)).clamp_min(0), 0), reduction)
+    return averaged(
+        where(target == 1, 1 - cosine, 0) + where(target == -1, (cosine - float(margin)).clamp_min(0), 0), reduction
+    )
 
 
-def triplet_margin_loss(anchor, positive, negative, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
-                        size_average=None, reduce=None, reduction: str = "mean"):
-    """max(0, margin + |anchor - positive| - |anchor - negative|), p-norms (Balntas et al., 2016). swap: positive to negative, where that is nearer."""
-    return triplet(anchor, positive, negative, lambda a, b: pairwise_distance(a, b, p, eps), margin, swap, reduction_of(reduction, size_average, reduce))
+def triplet_margin_loss(
+    anchor,
+    positive,
+    negative,
+    margin: float = 1.0,
+    p: float = 2,
+    eps: float = 1e-6,
+    swap: bool = False,
+    size_average=None,
+    reduce=None,
+    reduction: str = "mean",
+):
+    """max(0, margin + |anchor - positive| - |anchor - negative|), p-norms (Balntas et al., 2016). swap: positive to
+    negative, where that is nearer."""
+    return triplet(
+        anchor,
+        positive,
+        negative,
+        lambda a, b: pairwise_distance(a, b, p, eps),
+        margin,
+        swap,
+        reduction_of(reduction, size_average, reduce),
+    )
 
 
-def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_function=None, margin: float = 1.0, swap: bool = False, reduction: str = "mean"):
+def triplet_margin_with_distance_loss(
+    anchor,
+    positive,
+    negative,
+    *,
+    distance_function=None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+):
     """triplet_margin_loss with a distance of the user's own."""
-    return triplet(anchor, positive, negative, distance_function or pairwise_distance, margin, swap, reduction_of(reduction))
+    return triplet(
+        anchor, positive, negative, distance_function or pairwise_distance, margin, swap, reduction_of(reduction)
+    )
 
 
 def triplet(anchor, positive, negative, distance, margin: float, swap: bool, reduction: str):
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
     if not anchor.ndim == positive.ndim == negative.ndim:
-        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
-                           f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs")
+        raise RuntimeError(
+            "The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+            f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs"
+        )
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:
         far = PUBLIC["minimum"](far, distance(positive, negative))
@@ -679,9 +816,11 @@ def triplet(anchor, positive, negative, distance, margin: float, swap: bool, red
 
 
 def gaussian_nll_loss(input, target, var, full: bool = False, eps: float = 1e-06, reduction: str = "mean"):
-    """(log(var) + (input - target)**2 / var) / 2, with var no less than eps; full adds log(2 pi) / 2. ValueError for a negative variance.
+    """(log(var) + (input - target)**2 / var) / 2, with var no less than eps; full adds log(2 pi) / 2. ValueError for a
+    negative variance.
 
-    var: of input's size, or one size short of it at the end, or a number. Its values are looked at, so what was recorded runs.
+    var: of input's size, or one size short of it at the end, or a number. Its values are looked at, so what was
+    recorded runs.
     """
     reduction = reduction_of(reduction)
     if isinstance(var, float):
@@ -693,7 +832,7 @@ def gaussian_nll_loss(input, target, var, full: bool = False, eps: float = 1e-06
     if var.shape != input.shape:
         if input.shape[:-1] == var.shape:
             var = var.unsqueeze(-1)
-        elif input.ndim != var.ndim or sum(b for a, b in zip(input.shape, var.shape) if a != b) != 1:
+        elif input.ndim != var.ndim or sum(b for a, b in zip(input.shape, var.shape, strict=True) if a != b) != 1:
             raise ValueError("var is of incorrect size")
     var = var.clone()
     with no_grad():         # the gradient is as if nothing had been clamped
@@ -702,31 +841,67 @@ def gaussian_nll_loss(input, target, var, full: bool = False, eps: float = 1e-06
     return averaged(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
 
 
-def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None, reduction: str = "mean", ignore_index: int | None = None,
-                         label_smoothing: float = 0.0, options=None):
-    """cross_entropy(linear(input, linear_weight, linear_bias), target): input (N, F) or (F,), linear_weight (C, F) or (C, d..., F)."""
+def linear_cross_entropy(
+    input,
+    linear_weight,
+    target,
+    *,
+    linear_bias=None,
+    weight=None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    options=None,
+):
+    """cross_entropy(linear(input, linear_weight, linear_bias), target): input (N, F) or (F,), linear_weight (C, F) or
+    (C, d..., F)."""
     if not 1 <= input.ndim <= 2:
         raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.ndim}")
     if linear_weight.ndim < 2:
         raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {linear_weight.ndim}")
     features = input.shape[-1]
     if features != linear_weight.shape[-1]:
-        raise RuntimeError(f"expected equal input and linear_weight last dimensions (in_features), got {features} and {linear_weight.shape[-1]}, respectively")
+        raise RuntimeError(
+            f"expected equal input and linear_weight last dimensions (in_features), got {features} and "
+            f"{linear_weight.shape[-1]}, respectively"
+        )
     outer = linear_weight.shape[:-1]
     if linear_bias is not None and linear_bias.shape != outer:
         raise RuntimeError(f"expected linear_bias shape {tuple(outer)}, got {tuple(linear_bias.shape)}")
     scores = PUBLIC["matmul"](input, linear_weight.reshape((-1, features)).t()).reshape((*input.shape[:-1], *outer))
     scores = scores if linear_bias is None else scores + linear_bias
-    return cross_entropy(scores, target, weight, ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction, label_smoothing=label_smoothing)
+    return cross_entropy(
+        scores,
+        target,
+        weight,
+        ignore_index=-100 if ignore_index is None else ignore_index,
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+    )
 
 
-# -- names of the main namespace: reductions are numbers there, 0 (none) by default -------------------------------------------------------
-PUBLIC["kl_div"] = lambda input, target, reduction=0, *, log_target=False: RECORD["kl_div"](*matched(input, target), attrs=(bool(log_target), reduction_of(reduction)))
-PUBLIC["poisson_nll_loss"] = lambda input, target, log_input, full, eps, reduction: poisson_nll_loss(input, target, log_input, full, eps=eps, reduction=reduction)
-PUBLIC["hinge_embedding_loss"] = lambda input, target, margin=1.0, reduction=0: hinge_embedding_loss(input, target, margin, reduction=reduction)
-PUBLIC["margin_ranking_loss"] = lambda input1, input2, target, margin=0.0, reduction=0: margin_ranking_loss(input1, input2, target, margin, reduction=reduction)
-PUBLIC["cosine_embedding_loss"] = lambda input1, input2, target, margin=0.0, reduction=0: cosine_embedding_loss(input1, input2, target, margin, reduction=reduction)
-PUBLIC["triplet_margin_loss"] = lambda anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction=0: triplet_margin_loss(
-    anchor, positive, negative, margin, p, eps, swap, reduction=reduction)
-PUBLIC["binary_cross_entropy_with_logits"] = lambda input, target, weight=None, pos_weight=None, reduction=0: binary_cross_entropy_with_logits(
-    input, target, weight, reduction=reduction, pos_weight=pos_weight)
+# -- names of the main namespace: reductions are numbers there, 0 (none) by default
+# -------------------------------------------------------
+PUBLIC["kl_div"] = lambda input, target, reduction=0, *, log_target=False: RECORD["kl_div"](
+    *matched(input, target), attrs=(bool(log_target), reduction_of(reduction))
+)
+PUBLIC["poisson_nll_loss"] = lambda input, target, log_input, full, eps, reduction: poisson_nll_loss(
+    input, target, log_input, full, eps=eps, reduction=reduction
+)
+PUBLIC["hinge_embedding_loss"] = lambda input, target, margin=1.0, reduction=0: hinge_embedding_loss(
+    input, target, margin, reduction=reduction
+)
+PUBLIC["margin_ranking_loss"] = lambda input1, input2, target, margin=0.0, reduction=0: margin_ranking_loss(
+    input1, input2, target, margin, reduction=reduction
+)
+PUBLIC["cosine_embedding_loss"] = lambda input1, input2, target, margin=0.0, reduction=0: cosine_embedding_loss(
+    input1, input2, target, margin, reduction=reduction
+)
+PUBLIC["triplet_margin_loss"] = (
+    lambda anchor, positive, negative, margin=1.0, p=2.0, eps=1e-6, swap=False, reduction=0: triplet_margin_loss(
+        anchor, positive, negative, margin, p, eps, swap, reduction=reduction
+    )
+)
+PUBLIC["binary_cross_entropy_with_logits"] = lambda input, target, weight=None, pos_weight=None, reduction=0: (
+    binary_cross_entropy_with_logits(input, target, weight, reduction=reduction, pos_weight=pos_weight)
+)

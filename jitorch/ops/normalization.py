@@ -89,12 +89,15 @@ def batch_rule(x, weight, bias, dims, eps):
     return y, flat, flat
 
 
-norm_backward_op = formula_op("native_norm_backward", norm_backward, lambda g, x, *rest: Meta(x.shape, x.dtype), saves="012")
+norm_backward_op = formula_op(
+    "native_norm_backward", norm_backward, lambda g, x, *rest: Meta(x.shape, x.dtype), saves="012"
+)
 rms_backward_op = formula_op("rms_norm_backward", rms_backward, lambda g, x, *rest: Meta(x.shape, x.dtype), saves="012")
 
 
 def norm_vjp(ctx, g, *unused):
-    """For x, its own formula; for the weight, g times the normalized x (the engine sums it to the weight's shape); for the bias, g."""
+    """For x, its own formula; for the weight, g times the normalized x (the engine sums it to the weight's shape); for
+    the bias, g."""
     x, weight = ctx.input(0), ctx.input(1)
     return (apply(norm_backward_op, (g, x, weight), ctx.attrs) if ctx.needs[0] else None,
             g * apply(layer_norm_op, (x, None, None), ctx.attrs) if ctx.needs[1] else None, g)
@@ -110,13 +113,28 @@ def fixed_vjp(ctx, g):
     """The statistics are constants here: no gradient goes to them."""
     x, weight, mean, var = ctx.input(0), ctx.input(1), ctx.input(3), ctx.input(4)
     scale = (var + ctx.attrs[0]).rsqrt()
-    return (g * (scale if weight is None else scale * weight) if ctx.needs[0] else None, g * ((x - mean) * scale) if ctx.needs[1] else None, g)
+    return (
+        g * (scale if weight is None else scale * weight) if ctx.needs[0] else None,
+        g * ((x - mean) * scale) if ctx.needs[1] else None,
+        g,
+    )
 
 
-layer_norm_op = formula_op("native_layer_norm", norm_formula, norm_rule("LayerNormKernelImpl"), vjp=norm_vjp, saves="01")
-group_norm_op = formula_op("native_group_norm", norm_formula, norm_rule("GroupNormKernelImpl"), vjp=norm_vjp, saves="01")
+layer_norm_op = formula_op(
+    "native_layer_norm", norm_formula, norm_rule("LayerNormKernelImpl"), vjp=norm_vjp, saves="01"
+)
+group_norm_op = formula_op(
+    "native_group_norm", norm_formula, norm_rule("GroupNormKernelImpl"), vjp=norm_vjp, saves="01"
+)
 batch_norm_op = formula_op("native_batch_norm", batch_formula, batch_rule, vjp=norm_vjp, saves="01")
-fixed_norm_op = formula_op("_batch_norm_with_statistics", fixed_formula, norm_rule("batch_norm"), vjp=fixed_vjp, saves="0134", grad_name="NativeBatchNormBackward0")
+fixed_norm_op = formula_op(
+    "_batch_norm_with_statistics",
+    fixed_formula,
+    norm_rule("batch_norm"),
+    vjp=fixed_vjp,
+    saves="0134",
+    grad_name="NativeBatchNormBackward0",
+)
 rms_norm_op = formula_op("rms_norm", rms_formula, norm_rule("rms_norm"), vjp=rms_vjp, saves="01")
 running_average_op = formula_op("_running_average", lambda m, old, new, momentum: old * (1 - momentum) + new * momentum,
                                 lambda old, new, momentum: Meta(old.shape, old.dtype), differentiable=False)
@@ -129,12 +147,21 @@ def trailing(name: str, input, normalized_shape, *parameters) -> tuple[int, ...]
         raise TypeError(f"{name}(): argument 'normalized_shape' (position 2) must be tuple of ints, not int")
     shape = tuple(int(n) for n in normalized_shape)
     if not shape:
-        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []")
-    for what, p in zip(("weight", "bias"), parameters):
+        raise RuntimeError(
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+            "normalized_shape = []"
+        )
+    for what, p in zip(("weight", "bias"), parameters, strict=False):
         if p is not None and tuple(p.shape) != shape:
-            raise RuntimeError(f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(p.shape)} and normalized_shape = {list(shape)}")
+            raise RuntimeError(
+                f"Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(p.shape)} "
+                f"and normalized_shape = {list(shape)}"
+            )
     if tuple(input.shape[-len(shape):]) != shape or input.ndim < len(shape):
-        raise RuntimeError(f"Given normalized_shape={list(shape)}, expected input with shape [*{''.join(f', {n}' for n in shape)}], but got input of size{list(input.shape)}")
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape [*{''.join(f', {n}' for n in shape)}], "
+            f"but got input of size{list(input.shape)}"
+        )
     return tuple(range(input.ndim - len(shape), input.ndim))
 
 
@@ -152,7 +179,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps: float = 1e-
 
 
 def rms_norm(input, normalized_shape, weight=None, eps: float | None = None):
-    """x / sqrt(mean(x**2) + eps) * weight over the last dimensions (Zhang and Sennrich, 2019). eps None: the dtype's machine epsilon."""
+    """x / sqrt(mean(x**2) + eps) * weight over the last dimensions (Zhang and Sennrich, 2019). eps None: the dtype's
+    machine epsilon."""
     dims = trailing("rms_norm", input, normalized_shape, weight)
     if eps is None:
         eps = float(np.finfo(input.dtype.np).eps) if input.dtype.category == FLOAT else 0.0
@@ -182,8 +210,18 @@ def needs_several(size) -> None:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {size!r}")
 
 
-def batch_norm(input, running_mean, running_var, weight=None, bias=None, training: bool = False, momentum: float = 0.1, eps: float = 1e-05):
-    """Each channel (dimension 1) normalized over the batch (Ioffe and Szegedy, 2015); not training: with the running statistics.
+def batch_norm(
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+):
+    """Each channel (dimension 1) normalized over the batch (Ioffe and Szegedy, 2015); not training: with the running
+    statistics.
 
     Training writes running = (1 - momentum) * running + momentum * (mean, unbiased variance) in place, where running
     statistics are given. ValueError for one value per channel in training, RuntimeError where sizes don't fit.
@@ -191,7 +229,10 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     if input.ndim < 2:
         if not input._meta.numel:
             return input.clone()
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-input.ndim}, {input.ndim - 1}], but got 1): the channels are dimension 1")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-input.ndim}, {input.ndim - 1}], but got 1): the "
+            "channels are dimension 1"
+        )
     if training:
         needs_several(input.shape)
         if eps <= 0:
@@ -204,7 +245,11 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
         for name, v in (("running_mean", running_mean), ("running_var", running_var)):
             if v is None:
                 raise RuntimeError(f"{name} must be defined in evaluation mode")
-        return apply(fixed_norm_op, (input, w, b, per_channel(running_mean, input.ndim), per_channel(running_var, input.ndim)), (float(eps),))
+        return apply(
+            fixed_norm_op,
+            (input, w, b, per_channel(running_mean, input.ndim), per_channel(running_var, input.ndim)),
+            (float(eps),),
+        )
     dims = (0, *range(2, input.ndim))
     result, mean, var = apply(batch_norm_op, (input, w, b), (dims, float(eps)))
     if input._meta.numel:       # an empty batch says nothing about the statistics
@@ -213,10 +258,20 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
     return result
 
 
-def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-05):
+def instance_norm(
+    input,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-05,
+):
     """Each channel of each sample normalized over its positions (Ulyanov et al., 2016).
 
-    Running statistics are updated with the means over the batch. ValueError for one position, RuntimeError where sizes don't fit.
+    Running statistics are updated with the means over the batch. ValueError for one position, RuntimeError where sizes
+    don't fit.
     """
     if not use_input_stats:
         if running_mean is None or running_var is None:
@@ -226,7 +281,9 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape!r}")
     check_channels(input.shape[1], running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     dims = tuple(range(2, input.ndim))
-    result, mean, var = apply(batch_norm_op, (input, per_channel(weight, input.ndim), per_channel(bias, input.ndim)), (dims, float(eps)))
+    result, mean, var = apply(
+        batch_norm_op, (input, per_channel(weight, input.ndim), per_channel(bias, input.ndim)), (dims, float(eps))
+    )
     if running_mean is not None:
         update(running_mean, mean.detach().mean(0), float(momentum))
     if running_var is not None:
@@ -235,7 +292,8 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
 
 
 def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-05):
-    """Each of num_groups groups of channels of each sample normalized (Wu and He, 2018). RuntimeError unless the channels divide evenly."""
+    """Each of num_groups groups of channels of each sample normalized (Wu and He, 2018). RuntimeError unless the
+    channels divide evenly."""
     if input.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
     n, channels, *space = input.shape
@@ -243,11 +301,17 @@ def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-0
         raise RuntimeError(f"Expected num groups to be greater than 0, got {num_groups}")
     needs_several([n * channels // num_groups, num_groups, *space])
     if channels % num_groups:
-        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}")
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of shape "
+            f"{list(input.shape)} and num_groups={num_groups}"
+        )
     for what, p in (("weight", weight), ("bias", bias)):
         if p is not None and (p.ndim != 1 or p._meta.numel != channels):
-            raise RuntimeError(f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape {list(p.shape)} and "
-                               f"input of shape {list(input.shape)}")
+            raise RuntimeError(
+                f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of "
+                f"shape {list(p.shape)} and "
+                f"input of shape {list(input.shape)}"
+            )
     grouped = (n, num_groups, channels // num_groups, *space)
     shape = (1, num_groups, channels // num_groups, *(1 for _ in space))
     w, b = (None if p is None else p.reshape(shape) for p in (weight, bias))
@@ -256,7 +320,8 @@ def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-0
 
 
 def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
-    """x / (k + alpha * mean of x**2 over `size` neighbouring channels) ** beta (Krizhevsky et al., 2012). ValueError below 3 dimensions."""
+    """x / (k + alpha * mean of x**2 over `size` neighbouring channels) ** beta (Krizhevsky et al., 2012). ValueError
+    below 3 dimensions."""
     if input.ndim < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)")
     if not input._meta.numel:
@@ -294,7 +359,8 @@ def normalize(input, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out=None)
 
 
 def cosine_similarity(x1, x2, dim: int = 1, eps: float = 1e-8):
-    """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, of the shape both broadcast to. RuntimeError for integers."""
+    """x1 . x2 / (max(|x1|, eps) * max(|x2|, eps)) along dim, of the shape both broadcast to. RuntimeError for
+    integers."""
     shape = broadcast([x1.shape, x2.shape])
     x1, x2 = x1.expand(shape), x2.expand(shape)
     common = PUBLIC["result_type"](x1, x2)
@@ -315,12 +381,22 @@ def pairwise_distance(x1, x2, p: float = 2.0, eps: float = 1e-6, keepdim: bool =
 
 
 # -- names: the main namespace has its own order of arguments --------------------------------------------------------
-PUBLIC["layer_norm"] = lambda input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True: layer_norm(input, normalized_shape, weight, bias, eps)
-PUBLIC["group_norm"] = lambda input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True: group_norm(input, num_groups, weight, bias, eps)
-PUBLIC["batch_norm"] = lambda input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False: batch_norm(
-    input, running_mean, running_var, weight, bias, training, momentum, eps)
-PUBLIC["instance_norm"] = lambda input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled=False: instance_norm(
-    input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+PUBLIC["layer_norm"] = lambda input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True: layer_norm(
+    input, normalized_shape, weight, bias, eps
+)
+PUBLIC["group_norm"] = lambda input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True: group_norm(
+    input, num_groups, weight, bias, eps
+)
+PUBLIC["batch_norm"] = (
+    lambda input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled=False: batch_norm(
+        input, running_mean, running_var, weight, bias, training, momentum, eps
+    )
+)
+PUBLIC["instance_norm"] = (
+    lambda input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled=False: (
+        instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+    )
+)
 for _f in (rms_norm, cosine_similarity, pairwise_distance):
     PUBLIC[_f.__name__] = _f
 PUBLIC["renorm"] = METHODS["renorm"] = renorm

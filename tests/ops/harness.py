@@ -2,10 +2,12 @@
 
 A samples file, `tests/ops/samples/<family>.py`, holds
 
-- `SAMPLES`: {name in the op table: [f, ...]}. `f(torch, t)` makes its tensors with `t` and returns a tensor or a tuple of tensors;
+- `SAMPLES`: {name in the op table: [f, ...]}. `f(torch, t)` makes its tensors with `t` and returns a tensor or a tuple
+of tensors;
   `torch` is jitorch or PyTorch. Keys may also name views and published functions that are compositions.
 - `RANDOM` (optional): names whose results are compared between tiers only.
-- `TOLERANCE` (optional): {name: {dtype's name: (rtol, atol)}} where rounding (here or in PyTorch) is worse than the default allows.
+- `TOLERANCE` (optional): {name: {dtype's name: (rtol, atol)}} where rounding (here or in PyTorch) is worse than the
+default allows.
 """
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ NO_DERIVATIVE = ("not implemented", "not differentiable", "is not supported", "d
 class Maker:
     """`t` of a sample: deterministic tensors, the same for every library and tier.
 
-    t(2, 3) is a float32 tensor of that shape, uniform in [low, high), that requires grad. Integer dtypes get whole numbers
+    t(2, 3) is a float32 tensor of that shape, uniform in [low, high), that requires grad. Integer dtypes get whole
+    numbers
     from low to high inclusive (uint8: from 0), bool gets both values. t.of(values) makes a tensor of given values.
     """
 
@@ -55,7 +58,8 @@ class Maker:
 
 @dataclass
 class Outcome:
-    """Arrays by what they are: "result 0", "gradient 1", "second gradient 0". `missing`: why second gradients were not taken."""
+    """Arrays by what they are: "result 0", "gradient 1", "second gradient 0". `missing`: why second gradients were not
+    taken."""
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     differentiable: list[bool] = field(default_factory=list)
@@ -64,7 +68,11 @@ class Outcome:
 
 def cotangent(torch, like, seed: int):
     values = np.random.default_rng([seed, *like.shape]).uniform(0.5, 1.5, tuple(like.shape))
-    return torch.tensor((values * np.where(np.arange(values.size) % 3 == 2, -1, 1).reshape(values.shape)).astype(like.detach().numpy().dtype))
+    return torch.tensor(
+        (values * np.where(np.arange(values.size) % 3 == 2, -1, 1).reshape(values.shape)).astype(
+            like.detach().numpy().dtype
+        )
+    )
 
 
 def run(torch, sample, gradients: bool = True) -> Outcome:
@@ -93,18 +101,24 @@ def run(torch, sample, gradients: bool = True) -> Outcome:
 
 
 def differentiate(torch, roots, leaves, seed: int):
-    return torch.autograd.grad(roots, leaves, [cotangent(torch, r, seed) for r in roots], create_graph=True, allow_unused=True)
+    return torch.autograd.grad(
+        roots, leaves, [cotangent(torch, r, seed) for r in roots], create_graph=True, allow_unused=True
+    )
 
 
 def collect(out: Outcome, kind: str, tensors, leaves=()) -> None:
     """Keep tensors as arrays; a gradient that is None counts as zeros."""
     for i, x in enumerate(tensors):
-        out.arrays[f"{kind} {i}"] = np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().numpy(force=True))
+        out.arrays[f"{kind} {i}"] = (
+            np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().numpy(force=True))
+        )
 
 
 def compare(got: Outcome, want: Outcome, tolerance=None) -> None:
     """AssertionError that names the first thing that differs: what there is, dtypes, shapes, then values."""
-    assert got.differentiable == want.differentiable, f"requires_grad is {got.differentiable}, expected {want.differentiable}"
+    assert got.differentiable == want.differentiable, (
+        f"requires_grad is {got.differentiable}, expected {want.differentiable}"
+    )
     assert got.missing is None or want.missing is not None, f"no second gradient: {got.missing}"
     for what, right in want.arrays.items():
         if what not in got.arrays and got.missing:
@@ -155,5 +169,13 @@ def cases() -> tuple[Case, ...]:
         for name, functions in module.SAMPLES.items():
             for function in functions:
                 seen[name] = seen.get(name, -1) + 1
-                found.append(Case(name, seen[name], function, name in getattr(module, "RANDOM", ()), getattr(module, "TOLERANCE", {}).get(name)))
+                found.append(
+                    Case(
+                        name,
+                        seen[name],
+                        function,
+                        name in getattr(module, "RANDOM", ()),
+                        getattr(module, "TOLERANCE", {}).get(name),
+                    )
+                )
     return tuple(found)

@@ -1,4 +1,5 @@
-"""Every entry of the op table, on every sample: the reference tier against PyTorch, the compiled tier against the reference."""
+"""Every entry of the op table, on every sample: the reference tier against PyTorch, the compiled tier against the
+reference."""
 from __future__ import annotations
 
 import functools
@@ -63,8 +64,9 @@ def test_samples_reach_their_op(name, monkeypatch):
 
 def test_samples_name_what_exists():
     """A misspelt name would be samples that nobody counts."""
-    from jitorch.ops.dispatch import VIEWS
     from jitorch.nn import functional
+    from jitorch.ops.dispatch import VIEWS
+
     known = {*OPS, *VIEWS, *PUBLIC, *METHODS, *vars(functional)}
     unknown = {family: sorted(set(module.SAMPLES) - known) for family, module in sample_modules().items()}
     assert not any(unknown.values()), f"samples for what does not exist: {unknown}"
