@@ -36,7 +36,7 @@ globals().update(families.PUBLIC)
 
 # Imported when first asked for, so that `import jitorch` stays fast.
 LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "cuda", "jit", "special", "profiler", "testing", "cli", "amp", "distributions")
-LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "trace", "trace": "trace"}
+LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
 
 
 def __getattr__(name: str):
