@@ -45,6 +45,7 @@ class Program:
     def __init__(self, steps: list[Step], wanted: tuple[tuple[int, int], ...]):
         self.wanted = wanted
         self.leaves = [s for s in steps if s.op == "leaf"]
+        self.leaf_slots = [s.index for s in self.leaves]
         self.steps = needed(steps, [slot for slot, _ in wanted])
         self.compiled = None
         self.reference_plan = None

@@ -248,7 +248,7 @@ class Tape:
     def reset(self) -> None:
         self.node = ROOT
         self.owners: dict[int, Storage] = {}            # slot -> the storage whose current value it is
-        self.leaves: list[Storage] = []
+        self.leaves: dict[int, Storage] = {}            # slot -> the storage that was entered there
         self.leaf_slots: dict[Storage, int] = {}
         self.scalars: list = []
         self.views: dict[tuple, int] = {}
@@ -281,17 +281,13 @@ class Tape:
             if storage.tape is not None:
                 storage = Storage(meta, buffer)
         node = lookup(self.node, LEAF, (), (meta.shape, meta.dtype), (), lambda: (Meta(meta.shape, meta.dtype),))
+        slot = node.index
+        self.leaves[slot] = storage         # before the step is taken: an interrupt in between does no harm
         self.node = node
-        self.leaves.append(storage)
-        slot = self.leaf_slots[known] = node.index
+        self.leaf_slots[known] = slot
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
         return slot
-
-    def advance(self, node: Node, scalars: tuple) -> None:
-        self.node = node
-        if scalars:
-            self.scalars.extend(scalars)
 
     def take_over(self, storage: Storage, slot: int) -> None:
         """An in-place write: `slot` holds the storage's current value from now on."""
@@ -332,7 +328,7 @@ class Tape:
             while node.index > slot:
                 node = node.parent
             program = Program(steps_of(node), ((slot, -1),))
-            leaves = [s.buffer for s in self.leaves[:len(program.leaves)]]
+            leaves = [self.leaves[s.index].buffer for s in program.leaves]
             (buffer, _), = program.run_reference(leaves, list(self.scalars))
             return buffer
 
@@ -349,7 +345,7 @@ class Tape:
             counters.programs_built += 1
             program = node.programs[key] = Program(steps_of(node), key)
         node.used = counters.flushes
-        leaves = self.leaves
+        leaves = [self.leaves[slot] for slot in program.leaf_slots]
         for s in leaves:
             if not s.address:
                 s.address = s.buffer.__array_interface__["data"][0]

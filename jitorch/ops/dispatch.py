@@ -84,9 +84,9 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
         node = lookup(tape.node, op, slots, attrs, scalars, lambda: as_tuple(op.infer(*metas, *attrs)))
         if op.runtime:
             node.runtime = True
-    tape.node = node
     if scalars:
-        tape.scalars.extend(scalars)
+        tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
+    tape.node = node
     needs_grad = needs_grad and state.enabled and op.vjp is not None
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
