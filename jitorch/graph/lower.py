@@ -109,7 +109,7 @@ def rewrite_reduce(b, kind, name, args, shape, dtype, attrs):
         return b.cast(v, dtype)
     if name in ("argmax", "argmin") and len([d for d in attrs if v.shape[d] != 1]) > 1:
         return b.reshape(b.reduce(name, b.reshape(v, (v.numel,)), (0,)), shape)     # the index counts in row-major order
-    if n <= UNROLLED and name in PAIRWISE and count(shape) > n and short_window(v, attrs):
+    if n <= UNROLLED and name in PAIRWISE and short_window(v, attrs):
         return unrolled(b, name, v, attrs, shape, dtype)
     return (explicit(b, v),) if v.kind == "view" and v.name == "expand" else None
 
@@ -119,7 +119,10 @@ PAIRWISE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "an
 
 
 def short_window(v: Value, dims) -> bool:
-    """Whether v is a few maps over memory, so that it can be written out for each position of a short window."""
+    """Whether this is a window of several dimensions (of pooling, say) over a few maps of memory, so that it can be written out
+    for each position. A short row is left alone: its consumers fuse with the loop over it."""
+    if sum(v.shape[d] > 1 for d in dims) < 2:
+        return False
     stack, maps = [v], 0
     while stack:
         a = stack.pop()
