@@ -21,8 +21,8 @@ import jitorch.nn.functional as F
 import jitorch.optim as optim
 
 MODULES = ("argparse", "ast", "collections", "dataclasses", "functools", "inspect", "json.decoder", "json.encoder",
-           "logging", "os", "random", "shutil", "statistics", "string", "subprocess", "tempfile", "textwrap", "threading",
-           "typing")
+           "logging", "os", "random", "shutil", "statistics", "string", "subprocess", "tempfile", "textwrap",
+           "threading", "typing")
 CONTEXT = 64                # characters that the model looks back on
 BATCH = 16
 WIDTH, HEADS = 96, 4
