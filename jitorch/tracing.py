@@ -45,7 +45,7 @@ def trace(
     The other arguments are PyTorch's and change nothing: unlike there, no single path is frozen that would have to be
     checked. Other shapes, other branches and other modes (train, eval) are right in later calls.
 
-    TypeError if no examples are given, RuntimeError if what comes back isn't made of tensors, in tuples, lists and dicts.
+    TypeError (of a module: RuntimeError) if no examples are given, RuntimeError if what comes back isn't made of tensors (in tuples, lists, dicts).
 
     >>> import jitorch as torch
     >>> def f(x):
@@ -54,15 +54,16 @@ def trace(
     >>> g(torch.ones(2)), g(-torch.ones(2))
     (tensor([2., 2.]), tensor([1., 1.]))
     """
+    from .nn.modules.module import Module
+
     if example_inputs is None and example_kwarg_inputs is None:
-        raise TypeError("trace: example_inputs or example_kwarg_inputs must be given")
+        error = RuntimeError if isinstance(func, Module) else TypeError     # PyTorch's types
+        raise error("trace: example_inputs or example_kwarg_inputs must be given")
     if not callable(func):
         raise TypeError(f"trace: expected a function or a module, got {type(func).__name__}")
     if isinstance(example_inputs, (Tensor, Mapping)):
         example_inputs = (example_inputs,)
     args, named = tuple(example_inputs or ()), dict(example_kwarg_inputs or {})
-    from .nn.modules.module import Module
-
     traced: Any = traced_module(func) if isinstance(func, Module) else TracedFunction(func)
     check_result(func(*args, **named))
     return traced
@@ -119,7 +120,7 @@ def compile(
     options: dict | None = None,
     disable: bool = False,
 ) -> Any:
-    """`torch.compile`: the model or function itself, or a decorator that returns it, since everything is compiled anyway.
+    """`torch.compile`: the model or function itself, or a decorator that returns it: everything is compiled anyway.
 
     The arguments are PyTorch's; none of them changes anything.
 
