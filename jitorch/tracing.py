@@ -45,7 +45,8 @@ def trace(
     The other arguments are PyTorch's and change nothing: unlike there, no single path is frozen that would have to be
     checked. Other shapes, other branches and other modes (train, eval) are right in later calls.
 
-    TypeError (of a module: RuntimeError) if no examples are given, RuntimeError if what comes back isn't made of tensors (in tuples, lists, dicts).
+    TypeError (of a module: RuntimeError) if no examples are given. RuntimeError if what comes back isn't made of
+    tensors (in tuples, lists, dicts).
 
     >>> import jitorch as torch
     >>> def f(x):
