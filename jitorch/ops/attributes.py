@@ -76,3 +76,5 @@ METHODS.update(
     adjoint=lambda self: matrices_transposed(self),
 )
 PUBLIC.update(set_printoptions=set_printoptions, get_printoptions=get_printoptions, printoptions=printoptions)
+# Names of memory formats, which are accepted and have no effect: results are laid out in row-major order.
+PUBLIC.update(channels_last="torch.channels_last", channels_last_3d="torch.channels_last_3d")

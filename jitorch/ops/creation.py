@@ -226,8 +226,11 @@ def linspace(start, end, steps: int, *, out=None, dtype=None, layout=None, devic
     check_device(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    result = apply(linspace_op, (number_of(start, "linspace"), number_of(end, "linspace")),
-                   (int(steps), dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)))
+    dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
+    start, end = number_of(start, "linspace"), number_of(end, "linspace")
+    if dtype.category == INT:
+        start, end = int(start), int(end)
+    result = apply(linspace_op, (start, end), (int(steps), dtype))
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
 
 

@@ -256,7 +256,7 @@ def sign_expression(b, x):
     return b.map("copy", x) if x.dtype is bool_ else b.cast(x > 0, x.dtype) - b.cast(x < 0, x.dtype)
 
 
-def test_expression(name: str, otherwise: bool):
+def float_test(name: str, otherwise: bool):
     """A test of floats that is always `otherwise` for integers."""
     return lambda b, x: b.map(name, x) if x.dtype.category == FLOAT else b.full(x.shape, otherwise, bool_)
 
@@ -327,11 +327,11 @@ UNARY = [
     ("sinc", np.sinc, sinc_expression, sinc_slope, "0", "float"),
     ("angle", lambda x: np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0)).astype(x.dtype),
      lambda b, x: b.where(b.map("isnan", x), x, b.where(x < 0, b.const(math.pi, x.dtype), b.const(0, x.dtype))), no_slope, "", "float"),
-    ("isnan", np.isnan, test_expression("isnan", False), None, "", "test"),
-    ("isinf", np.isinf, test_expression("isinf", False), None, "", "test"),
-    ("isfinite", np.isfinite, test_expression("isfinite", True), None, "", "test"),
-    ("isposinf", lambda x: np.isinf(x) & (x > 0), lambda b, x: test_expression("isinf", False)(b, x) & (x > b.const(0, x.dtype)), None, "", "test"),
-    ("isneginf", lambda x: np.isinf(x) & (x < 0), lambda b, x: test_expression("isinf", False)(b, x) & (x < b.const(0, x.dtype)), None, "", "test"),
+    ("isnan", np.isnan, float_test("isnan", False), None, "", "test"),
+    ("isinf", np.isinf, float_test("isinf", False), None, "", "test"),
+    ("isfinite", np.isfinite, float_test("isfinite", True), None, "", "test"),
+    ("isposinf", lambda x: np.isinf(x) & (x > 0), lambda b, x: float_test("isinf", False)(b, x) & (x > b.const(0, x.dtype)), None, "", "test"),
+    ("isneginf", lambda x: np.isinf(x) & (x < 0), lambda b, x: float_test("isinf", False)(b, x) & (x < b.const(0, x.dtype)), None, "", "test"),
     ("isreal", lambda x: np.ones(x.shape, bool), lambda b, x: b.full(x.shape, True, bool_), None, "", "test"),
     ("signbit", lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, signbit_expression, None, "", "test"),
     ("logical_not", np.logical_not, "not", None, "", "logical"),

@@ -9,7 +9,7 @@ from ..dtypes import INT, int32
 from ..graph.record import Meta
 from .arithmetic import finish, publish_binary, two_operands
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import FUNCTIONS, as_tensor_of, define, inplace_of, needs_tensor, promoted, publish, scipy_function, where_of
+from .elementwise import FUNCTIONS, array_meta, as_tensor_of, define, inplace_of, needs_tensor, promoted, publish, scipy_function, where_of
 
 FUNCTION: dict = {}        # name in jitorch.special -> function
 ROOT2, ROOT2PI = math.sqrt(2), math.sqrt(2 * math.pi)
@@ -107,15 +107,26 @@ def logit(input, eps: float | None = None, *, out=None):
 publish_binary("logit", logit)
 
 
+SHIFTS = 10_000        # how far below zero the zeta function is followed
+
+
+def hurwitz(s, q):
+    """The Hurwitz zeta function; for negative q (and whole s) by adding the terms up to the first positive q + k. NaN below -SHIFTS."""
+    import scipy.special
+    s, q = (np.asarray(v, np.float64) for v in (s, q))
+    low = (q < 0) & (q != np.floor(q)) & (s == np.floor(s)) & (q > -SHIFTS)
+    steps = np.where(low, np.ceil(-q), 0)
+    total = np.zeros(np.broadcast_shapes(s.shape, q.shape))
+    for k in range(int(steps.max(initial=0))):
+        total = total + np.where(k < steps, (q + k) ** -s, 0)
+    return total + np.where((q <= 0) & (q == np.floor(q)), np.inf, scipy.special.zeta(s, q + steps))
+
+
 def polygamma_reference(x, n):
     import scipy.special
-    compute, _ = promoted("polygamma", "float", [Meta(x.shape, dtype_of_array(x))])
-    return scipy.special.polygamma(n, x.astype(compute.np))
-
-
-def dtype_of_array(x):
-    from .. import dtypes
-    return dtypes.from_numpy(x.dtype)
+    compute, _ = promoted("polygamma", "float", [array_meta(x)])
+    x = x.astype(compute.np)
+    return scipy.special.psi(x) if n == 0 else (-1.0) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
 
 
 polygamma_op = Op("polygamma", infer=lambda m, n: Meta(m.shape, promoted("polygamma", "float", [m])[1]), reference=polygamma_reference,
@@ -170,29 +181,36 @@ def gamma_slope(sign: float):
     return slope
 
 
+MANY = 1000
+
+
 def polynomial(name: str):
     """SciPy's orthogonal polynomial (n, x) as PyTorch's (x, n): 0 for negative degrees."""
     def call(x, n):
         import scipy.special
-        n = np.trunc(n)
-        return np.where(n < 0, 0, getattr(scipy.special, name)(np.maximum(n, 0).astype(np.int64), x)).astype(x.dtype)
+        k = np.maximum(np.trunc(n), 0)
+        f = getattr(scipy.special, name)
+        # whole degrees by recurrence, which takes as many steps; large ones by hypergeometric functions
+        value = f(k.astype(np.int64), x) if k.max(initial=0) <= MANY else f(k.astype(np.float64), x.astype(np.float64))
+        return np.where(n <= -1, 0, value).astype(x.dtype)
     return call
 
 
 def third_or_fourth(sign: int, shift: bool):
     """Chebyshev polynomials V (sign -1) and W (sign 1), from U: U[n] + sign * U[n - 1]."""
+    second = polynomial("eval_chebyu")
+
     def call(x, n):
-        import scipy.special
-        n, y = np.trunc(n), 2 * x - 1 if shift else x
-        k = np.maximum(n, 0).astype(np.int64)
-        value = scipy.special.eval_chebyu(k, y) + sign * np.where(k > 0, scipy.special.eval_chebyu(np.maximum(k - 1, 0), y), 0)
-        return np.where(n < 0, 0, value).astype(x.dtype)
+        y = 2 * x - 1 if shift else x
+        k = np.maximum(np.trunc(n), 0)
+        value = second(y, k) + sign * np.where(k > 0, second(y, k - 1), 0)
+        return np.where(n <= -1, 0, value).astype(x.dtype)
     return call
 
 
 BINARY = [
     ("xlog1py", xlog1py, xlog1py_ir, xlog1py_slope, "01"),
-    ("zeta", scipy_function("zeta"), None, lambda c, g: (None, g * -as_tensor_of(c.input(0), g) * special("zeta")(c.input(0) + 1, c.input(1))), "01"),
+    ("zeta", hurwitz, None, lambda c, g: (None, g * -as_tensor_of(c.input(0), g) * special("zeta")(c.input(0) + 1, c.input(1))), "01"),
     ("gammainc", scipy_function("gammainc"), None, gamma_slope(1.0), "01"),
     ("gammaincc", scipy_function("gammaincc"), None, gamma_slope(-1.0), "01"),
     ("chebyshev_polynomial_t", polynomial("eval_chebyt"), None, None, ""), ("chebyshev_polynomial_u", polynomial("eval_chebyu"), None, None, ""),

@@ -41,6 +41,7 @@ SAMPLES["special_gammainc"] = two("gammainc", grad=False)
 SAMPLES["special_gammaincc"] = two("gammaincc", grad=False)
 SAMPLES["logit"] = [*one("logit", 0.1, 0.9)[:3], lambda torch, t: torch.logit(t(5, low=-0.5, high=1.5), 0.1), lambda torch, t: torch.logit(t(4, dtype="float64", low=0.2, high=0.8), eps=1e-3), lambda torch, t: (t(3, low=0.2, high=0.8) * 1).logit_()]
 SAMPLES["polygamma"] = [*(lambda torch, t, n=n: torch.polygamma(n, t(3, 4, low=0.5, high=4)) for n in (0, 1, 2, 4)), lambda torch, t: t(4, dtype="float64", low=0.5, high=3).polygamma(1), lambda torch, t: torch.polygamma(1, t(3, dtype="int32", low=1, high=4))]
+SAMPLES["polygamma"].append(lambda torch, t: torch.polygamma(2, t.of([-0.5, -3.3, 0.0, -2.0], dtype="float64", grad=False)))
 SAMPLES["mvlgamma"] = [lambda torch, t: torch.mvlgamma(t(4, low=2, high=5), 3), lambda torch, t: torch.special.multigammaln(t(4, dtype="float64", low=2, high=5), 2)]
 SAMPLES["frexp"] = [lambda torch, t: tuple(torch.frexp(t(3, 4))), lambda torch, t: tuple(t(4, dtype="float64").frexp()), lambda torch, t: tuple(torch.frexp(t.of([0.0, 1.0, -8.0], grad=False)))]
 TOLERANCE = {name: {"float32": (1e-4, 1e-4)} for name in ("special_log_ndtr", "special_erfcx", "polygamma")}
