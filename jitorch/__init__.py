@@ -35,7 +35,7 @@ attach_methods()
 globals().update(families.PUBLIC)
 
 # Imported when first asked for, so that `import jitorch` stays fast.
-LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "cuda", "jit", "special", "profiler", "testing", "cli", "amp", "distributions")
+LAZY = ("nn", "optim", "utils", "linalg", "random", "special", "cuda", "jit")
 LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
 
 
