@@ -21,6 +21,7 @@ from . import (
     reductions,
     scan,
     special,
+    update,
     views,
 )
 from .dispatch import METHODS, OPS, PUBLIC

@@ -4,7 +4,7 @@ from __future__ import annotations
 import jitorch
 
 from ..tensor import Tensor
-from .optimizer import Rule, check_betas, check_rate, check_settings, check_variant, gradient, number
+from .optimizer import Rule, check_betas, check_rate, check_settings, check_variant, descent, flags_of, number
 
 
 def moments(state: dict, p: Tensor) -> None:
@@ -13,17 +13,20 @@ def moments(state: dict, p: Tensor) -> None:
     state["exp_avg"], state["exp_avg_sq"] = jitorch.zeros_like(p), jitorch.zeros_like(p)
 
 
-def decayed(p: Tensor, g: Tensor, group: dict, lr: float) -> Tensor:
-    """Weight decay: on the parameter itself where it is decoupled, else on the gradient, which is returned."""
-    decay = group["weight_decay"]
-    if group["maximize"]:
-        g = -g
-    if decay != 0:
-        if group["decoupled_weight_decay"]:
-            p.mul_(1 - lr * decay)
-        else:
-            g = g.add(p, alpha=decay)
-    return g
+def prepared(f, flags, p, g, decay, shrink):
+    """Parameter and gradient after weight decay: decoupled, on the parameter itself, or as part of the gradient."""
+    if "decoupled_weight_decay" not in flags:
+        return p, descent(f, flags, p, g, decay)
+    return (p * shrink if "decay" in flags else p), (-g if "maximize" in flags else g)
+
+
+def averaged(g, mean, square, left1, beta2):
+    """The running means of g and of g^2; left1 is 1 - beta1."""
+    return mean + left1 * (g - mean), square * beta2 + (1 - beta2) * (g * g)
+
+
+def decay_numbers(group: dict, lr: float) -> tuple[float, float]:
+    return float(group["weight_decay"]), 1 - lr * group["weight_decay"]
 
 
 class Adam(Rule):
@@ -64,10 +67,9 @@ class Adam(Rule):
                                   "decoupled_weight_decay": decoupled_weight_decay})
 
     def _update(self, group) -> None:
-        lr, (beta1, beta2), eps, amsgrad = number(group["lr"]), group["betas"], group["eps"], group["amsgrad"]
+        lr, (beta1, beta2), amsgrad = number(group["lr"]), group["betas"], group["amsgrad"]
         beta1, beta2 = number(beta1), number(beta2)
-        plain = not group["maximize"] and group["weight_decay"] == 0
-        states, seen, size, root = self.state, None, 0.0, 0.0
+        states, rows = self.state, {}
         for p in group["params"]:
             g = p.grad
             if g is None:
@@ -78,17 +80,24 @@ class Adam(Rule):
                 if amsgrad:
                     state["max_exp_avg_sq"] = jitorch.zeros_like(p)
             step = state["step"] = state["step"] + 1
-            if step != seen:        # bias corrections: the same for nearly all parameters
-                seen, size, root = step, -lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5
-            if not plain:
-                g = decayed(p, g, group, lr)
-            mean, square = state["exp_avg"], state["exp_avg_sq"]
-            mean.lerp_(g, 1 - beta1)
-            square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            if amsgrad:
-                largest = state["max_exp_avg_sq"]
-                square = largest.copy_(jitorch.maximum(largest, square))
-            p.addcdiv_(mean, (square.sqrt() / root).add_(eps), value=size)
+            row = (p, g, state["exp_avg"], state["exp_avg_sq"])
+            rows.setdefault(step, []).append((*row, state["max_exp_avg_sq"]) if amsgrad else row)
+        fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
+        self._apply(group, amsgrad_rule if amsgrad else adam_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows,
+                    lambda step: (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, *fixed))
+
+
+def adam_rule(f, flags, p, g, mean, square, size, root, left1, beta2, eps, decay, shrink):
+    p, g = prepared(f, flags, p, g, decay, shrink)
+    mean, square = averaged(g, mean, square, left1, beta2)
+    return p - size * mean / (f.sqrt(square) / root + eps), mean, square
+
+
+def amsgrad_rule(f, flags, p, g, mean, square, largest, size, root, left1, beta2, eps, decay, shrink):
+    p, g = prepared(f, flags, p, g, decay, shrink)
+    mean, square = averaged(g, mean, square, left1, beta2)
+    largest = f.maximum(largest, square)
+    return p - size * mean / (f.sqrt(largest) / root + eps), mean, square, largest
 
 
 class AdamW(Adam):
@@ -119,24 +128,28 @@ class NAdam(Rule):
 
     def _update(self, group) -> None:
         lr, (beta1, beta2), growth = number(group["lr"]), group["betas"], group["momentum_decay"]
+        rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = self.state[p]
             if not state:
-                moments(state, p)
-                state["mu_product"] = 1.0
-            g = decayed(p, p.grad, group, lr)
+                state.update(step=0, mu_product=1.0, exp_avg=jitorch.zeros_like(p), exp_avg_sq=jitorch.zeros_like(p))
             step = state["step"] = state["step"] + 1
             mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * growth))
             mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * growth))
             product = state["mu_product"] = state["mu_product"] * mu
-            mean, square = state["exp_avg"], state["exp_avg_sq"]
-            mean.lerp_(g, 1 - beta1)
-            square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            scale = square.div(1 - beta2 ** step).sqrt().add_(group["eps"])
-            p.addcdiv_(g, scale, value=-lr * (1.0 - mu) / (1.0 - product))
-            p.addcdiv_(mean, scale, value=-lr * mu_next / (1.0 - product * mu_next))
+            sizes = (lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next), 1 - beta2 ** step)
+            rows.setdefault(sizes, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
+        fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
+        self._apply(group, nesterov_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows, lambda sizes: sizes + fixed)
+
+
+def nesterov_rule(f, flags, p, g, mean, square, size, size_mean, left, left1, beta2, eps, decay, shrink):
+    p, g = prepared(f, flags, p, g, decay, shrink)
+    mean, square = averaged(g, mean, square, left1, beta2)
+    scale = f.sqrt(square / left) + eps
+    return p - size * g / scale - size_mean * mean / scale, mean, square
 
 
 class RAdam(Rule):
@@ -157,26 +170,38 @@ class RAdam(Rule):
 
     def _update(self, group) -> None:
         lr, (beta1, beta2) = number(group["lr"]), group["betas"]
-        rho_inf = 2 / (1 - beta2) - 1
+        rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = self.state[p]
             if not state:
                 moments(state, p)
-            g = decayed(p, p.grad, group, lr)
             step = state["step"] = state["step"] + 1
-            mean, square = state["exp_avg"], state["exp_avg_sq"]
-            mean.lerp_(g, 1 - beta1)
-            square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            left = 1 - beta2 ** step
-            rho = rho_inf - 2 * step * beta2 ** step / left
-            size = -lr / (1 - beta1 ** step)
-            if rho > 5.0:
-                rectified = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
-                p.addcdiv_(mean, square.sqrt().add_(group["eps"]), value=size * rectified * left ** 0.5)
-            else:
-                p.add_(mean, alpha=size)
+            rows.setdefault(step, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
+        flags = flags_of(group, "maximize", "decoupled_weight_decay")
+        fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
+        for step, some in rows.items():
+            size = lr / (1 - beta1 ** step)
+            factor = rectified(step, beta2)
+            adaptive = ("adaptive",) if factor is not None else ()
+            self._apply(group, rectified_rule, flags + adaptive, {step: some}, lambda step, size=size * (factor or 1.0): (size, *fixed))
+
+
+def rectified(step: int, beta2: float) -> float | None:
+    """What the adaptive rate is multiplied by; None while its variance is too large for it (the paper's rho is 5 or less)."""
+    left = 1 - beta2 ** step
+    rho_inf = 2 / (1 - beta2) - 1
+    rho = rho_inf - 2 * step * beta2 ** step / left
+    if rho <= 5.0:
+        return None
+    return ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5 * left ** 0.5
+
+
+def rectified_rule(f, flags, p, g, mean, square, size, left1, beta2, eps, decay, shrink):
+    p, g = prepared(f, flags, p, g, decay, shrink)
+    mean, square = averaged(g, mean, square, left1, beta2)
+    return p - size * (mean / (f.sqrt(square) + eps) if "adaptive" in flags else mean), mean, square
 
 
 class Adamax(Rule):
@@ -195,15 +220,21 @@ class Adamax(Rule):
 
     def _update(self, group) -> None:
         lr, (beta1, beta2) = number(group["lr"]), group["betas"]
+        rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = self.state[p]
             if not state:
                 state.update(step=0, exp_avg=jitorch.zeros_like(p), exp_inf=jitorch.zeros_like(p))
-            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
             step = state["step"] = state["step"] + 1
-            mean, largest = state["exp_avg"], state["exp_inf"]
-            mean.lerp_(g, 1 - beta1)
-            largest.copy_(jitorch.maximum(largest * beta2, g.abs() + group["eps"]))
-            p.addcdiv_(mean, largest, value=-lr / (1 - beta1 ** step))
+            rows.setdefault(step, []).append((p, p.grad, state["exp_avg"], state["exp_inf"]))
+        self._apply(group, largest_rule, flags_of(group, "maximize"), rows,
+                    lambda step: (lr / (1 - beta1 ** step), 1 - beta1, beta2, group["eps"], float(group["weight_decay"])))
+
+
+def largest_rule(f, flags, p, g, mean, largest, size, left1, beta2, eps, decay):
+    g = descent(f, flags, p, g, decay)
+    mean = mean + left1 * (g - mean)
+    largest = f.maximum(largest * beta2, f.abs(g) + eps)
+    return p - size * mean / largest, mean, largest

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import jitorch
 
-from .optimizer import Rule, check_rate, check_settings, check_variant, gradient, number
+from ..ops.update import update
+from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
 EPSILON = {"float32": 2.0 ** -23, "float64": 2.0 ** -52}
 
@@ -33,17 +34,24 @@ class Adagrad(Rule):
         raise NotImplementedError("Adagrad.share_memory() is not supported: memory shared between processes is not implemented")
 
     def _update(self, group) -> None:
-        lr, decay, eps = number(group["lr"]), group["lr_decay"], group["eps"]
+        lr, slowing = number(group["lr"]), group["lr_decay"]
+        rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = self.state[p]
             if not state:
                 self._start(p, group)
-            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
             step = state["step"] = state["step"] + 1
-            total = state["sum"].addcmul_(g, g, value=1)
-            p.addcdiv_(g, total.sqrt().add_(eps), value=-lr / (1 + (step - 1) * decay))
+            rows.setdefault(step, []).append((p, p.grad, state["sum"]))
+        self._apply(group, summed_rule, flags_of(group, "maximize"), rows,
+                    lambda step: (lr / (1 + (step - 1) * slowing), group["eps"], float(group["weight_decay"])))
+
+
+def summed_rule(f, flags, p, g, total, size, eps, decay):
+    g = descent(f, flags, p, g, decay)
+    total = total + g * g
+    return p - size * g / (f.sqrt(total) + eps), total
 
 
 class Adadelta(Rule):
@@ -61,7 +69,7 @@ class Adadelta(Rule):
                                   "capturable": capturable, "foreach": foreach, "differentiable": differentiable})
 
     def _update(self, group) -> None:
-        lr, rho, eps = number(group["lr"]), group["rho"], group["eps"]
+        rows = []
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -69,12 +77,17 @@ class Adadelta(Rule):
             if not state:
                 state.update(step=0, square_avg=jitorch.zeros_like(p), acc_delta=jitorch.zeros_like(p))
             state["step"] += 1
-            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
-            square, moved = state["square_avg"], state["acc_delta"]
-            square.mul_(rho).addcmul_(g, g, value=1 - rho)
-            delta = (moved + eps).sqrt() / (square + eps).sqrt() * g
-            moved.mul_(rho).addcmul_(delta, delta, value=1 - rho)
-            p.add_(delta, alpha=-lr)
+            rows.append((p, p.grad, state["square_avg"], state["acc_delta"]))
+        if rows:
+            update(delta_rule, flags_of(group, "maximize"), rows,
+                   (number(group["lr"]), group["rho"], group["eps"], float(group["weight_decay"])), bool(group["differentiable"]))
+
+
+def delta_rule(f, flags, p, g, square, moved, lr, rho, eps, decay):
+    g = descent(f, flags, p, g, decay)
+    square = square * rho + (1 - rho) * (g * g)
+    delta = f.sqrt(moved + eps) / f.sqrt(square + eps) * g
+    return p - lr * delta, square, moved * rho + (1 - rho) * (delta * delta)
 
 
 class RMSprop(Rule):
@@ -92,7 +105,8 @@ class RMSprop(Rule):
                                   "differentiable": differentiable})
 
     def _update(self, group) -> None:
-        lr, alpha, momentum, centered = number(group["lr"]), group["alpha"], group["momentum"], group["centered"]
+        momentum, centered = group["momentum"], group["centered"]
+        rows = []
         for p in group["params"]:
             if p.grad is None:
                 continue
@@ -104,16 +118,29 @@ class RMSprop(Rule):
                 if centered:
                     state["grad_avg"] = jitorch.zeros_like(p)
             state["step"] += 1
-            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
-            square = state["square_avg"].mul_(alpha).addcmul_(g, g, value=1 - alpha)
-            if centered:
-                mean = state["grad_avg"].lerp_(g, 1 - alpha)
-                square = square.addcmul(mean, mean, value=-1)
-            scale = square.sqrt().add_(group["eps"])
-            if momentum > 0:
-                p.add_(state["momentum_buffer"].mul_(momentum).addcdiv_(g, scale), alpha=-lr)
-            else:
-                p.addcdiv_(g, scale, value=-lr)
+            more = ((state["grad_avg"],) if centered else ()) + ((state["momentum_buffer"],) if momentum > 0 else ())
+            rows.append((p, p.grad, state["square_avg"], *more))
+        if rows:
+            flags = flags_of(group, "maximize", "centered", "momentum")
+            numbers = (number(group["lr"]), group["alpha"], group["eps"], float(group["weight_decay"]), float(momentum))
+            update(rms_rule, flags, rows, numbers, bool(group["differentiable"]))
+
+
+def rms_rule(f, flags, p, g, square, *rest):
+    """rest: the mean of g if centered, the buffer if there is momentum, then the numbers."""
+    *states, lr, alpha, eps, decay, momentum = rest
+    g = descent(f, flags, p, g, decay)
+    square = square * alpha + (1 - alpha) * (g * g)
+    new, variance = [], square
+    if "centered" in flags:
+        mean = states[0] + (1 - alpha) * (g - states[0])
+        variance = square - mean * mean
+        new.append(mean)
+    step = g / (f.sqrt(variance) + eps)
+    if "momentum" in flags:
+        step = momentum * states[-1] + step
+        new.append(step)
+    return p - lr * step, square, *new
 
 
 class Adafactor(Rule):
@@ -144,7 +171,7 @@ class Adafactor(Rule):
         for p in group["params"]:
             if p.grad is None:
                 continue
-            g = gradient(p, p.grad, group["maximize"], 0)
+            g = -p.grad if group["maximize"] else p.grad
             state, shape = self.state[p], tuple(g.shape)
             if not state:
                 state["step"] = 0

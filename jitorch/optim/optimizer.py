@@ -20,6 +20,7 @@ from ..autograd import enable_grad, set_grad_enabled
 from ..graph.record import changing_numbers, flush
 from ..nn.modules.hooks import HookHandle, HookTable
 from ..nn.modules.module import clear_grad, typename
+from ..ops.update import update
 from ..tensor import Tensor
 
 GLOBAL_PRE, GLOBAL_POST = HookTable(), HookTable()
@@ -281,6 +282,25 @@ class Rule(Optimizer):
                     self._update(group)
         return loss
 
+    def _apply(self, group: dict[str, Any], rule: Callable, flags: tuple, rows: dict, numbers: Callable) -> None:
+        """Apply a rule (see ops/update.py) to rows that are gathered by the step their parameters are at: `numbers(step)`."""
+        differentiable = bool(group.get("differentiable"))
+        for step, some in rows.items():
+            update(rule, flags, some, numbers(step), differentiable)
+
+
+def descent(f, flags, p, g, decay):
+    """The gradient to descend: its sign changed with the flag "maximize", decay * p added with "decay"."""
+    if "maximize" in flags:
+        g = -g
+    return g + decay * p if "decay" in flags else g
+
+
+def flags_of(group: dict[str, Any], *names: str) -> tuple[str, ...]:
+    """The settings that choose a formula, as names: those asked for that are on, and "decay" where there is weight decay."""
+    on = tuple(name for name in names if group[name])
+    return (*on, "decay") if group.get("weight_decay", 0) != 0 else on
+
 
 def check_rate(lr) -> None:
     """ValueError for a negative learning rate, or one given as a tensor of several elements."""
@@ -310,10 +330,3 @@ def check_variant(foreach, fused, differentiable) -> None:
         raise RuntimeError("`fused` does not support `differentiable`")
     if fused and foreach:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-
-
-def gradient(p: Tensor, g: Tensor, maximize: bool, weight_decay: float) -> Tensor:
-    """The gradient to descend: its sign changed to maximize, L2 regularisation added."""
-    if maximize:
-        g = -g
-    return g.add(p, alpha=weight_decay) if weight_decay != 0 else g

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import jitorch
 
-from .optimizer import Rule, check_rate, check_settings, check_variant, gradient, number
+from ..ops.update import update
+from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
 
 class SGD(Rule):
@@ -34,23 +35,42 @@ class SGD(Rule):
                                   "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})
 
     def _update(self, group) -> None:
-        lr, momentum, decay, maximize = number(group["lr"]), group["momentum"], number(group["weight_decay"]), group["maximize"]
-        nesterov, kept, states = group["nesterov"], 1 - group["dampening"], self.state
+        momentum, states = group["momentum"], self.state
+        flags = flags_of(group, "maximize", "nesterov")
+        first, later = [], []       # parameters without and with a buffer of past gradients
         for p in group["params"]:
             g = p.grad
             if g is None:
                 continue
-            if maximize or decay != 0:
-                g = gradient(p, g, maximize, decay)
-            if momentum != 0:
-                state = states[p]
-                buffer = state.get("momentum_buffer")
-                if buffer is None:
-                    buffer = state["momentum_buffer"] = g.detach().clone()
-                else:
-                    buffer.mul_(momentum).add_(g, alpha=kept)
-                g = g.add(buffer, alpha=momentum) if nesterov else buffer
-            p.add_(g, alpha=-lr)
+            if momentum == 0:
+                later.append((p, g))
+                continue
+            state = states[p]
+            buffer = state.get("momentum_buffer")
+            if buffer is None:
+                buffer = state["momentum_buffer"] = jitorch.zeros_like(p)
+                first.append((p, g, buffer))
+            else:
+                later.append((p, g, buffer))
+        lr, decay, differentiable = number(group["lr"]), number(group["weight_decay"]), bool(group["differentiable"])
+        if momentum == 0:
+            if later:
+                update(plain_rule, flags, later, (lr, decay), differentiable)
+            return
+        # the first gradient enters the buffer whole: dampening holds from the second step on
+        for rows, kept in ((first, 1.0), (later, 1.0 - group["dampening"])):
+            if rows:
+                update(momentum_rule, flags, rows, (lr, decay, momentum, kept), differentiable)
+
+
+def plain_rule(f, flags, p, g, lr, decay):
+    return (p - lr * descent(f, flags, p, g, decay),)
+
+
+def momentum_rule(f, flags, p, g, buffer, lr, decay, momentum, kept):
+    g = descent(f, flags, p, g, decay)
+    buffer = momentum * buffer + kept * g
+    return p - lr * (g + momentum * buffer if "nesterov" in flags else buffer), buffer
 
 
 class ASGD(Rule):
@@ -67,22 +87,25 @@ class ASGD(Rule):
 
     def _update(self, group) -> None:
         lr, lambd = number(group["lr"]), group["lambd"]
+        rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
                 continue
-            g = gradient(p, p.grad, group["maximize"], group["weight_decay"])
             state = self.state[p]
             if not state:
                 state.update(step=0, eta=lr, mu=1.0, ax=jitorch.zeros_like(p))
-            state["step"] += 1
-            eta, mu, step = state["eta"], state["mu"], state["step"]
-            p.mul_(1 - lambd * eta).add_(g, alpha=-eta)
-            if mu == 1:
-                state["ax"].copy_(p)
-            else:
-                state["ax"].lerp_(p, mu)
+            rows.setdefault((state["eta"], state["mu"]), []).append((p, p.grad, state["ax"]))
+            step = state["step"] = state["step"] + 1
             state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
             state["mu"] = 1 / max(1, step - group["t0"])
+        self._apply(group, averaged_rule, flags_of(group, "maximize"), rows,
+                    lambda at: (at[0], at[1], 1 - lambd * at[0], group["weight_decay"]))
+
+
+def averaged_rule(f, flags, p, g, average, eta, mu, shrink, decay):
+    g = descent(f, flags, p, g, decay)
+    p = p * shrink - eta * g
+    return p, average + mu * (p - average)
 
 
 class Rprop(Rule):
@@ -99,19 +122,26 @@ class Rprop(Rule):
                                   "differentiable": differentiable, "capturable": capturable})
 
     def _update(self, group) -> None:
-        (down, up), (least, most) = group["etas"], group["step_sizes"]
+        rows = []
         for p in group["params"]:
-            if p.grad is None:
+            g = p.grad
+            if g is None:
                 continue
-            g = gradient(p, p.grad, group["maximize"], 0)
             state = self.state[p]
             if not state:
                 state.update(step=0, prev=jitorch.zeros_like(p), step_size=jitorch.full_like(g, number(group["lr"])))
             state["step"] += 1
-            agreement = g * state["prev"]
-            turned = agreement < 0
-            factor = jitorch.where(turned, down, jitorch.where(agreement > 0, up, 1.0))
-            state["step_size"].mul_(factor).clamp_(least, most)
-            g = g.masked_fill(turned, 0)
-            p.addcmul_(g.sign(), state["step_size"], value=-1)
-            state["prev"].copy_(g)
+            rows.append((p, g, state["prev"], state["step_size"]))
+        if rows:
+            update(resilient_rule, flags_of(group, "maximize"), rows, (*group["etas"], *map(float, group["step_sizes"])),
+                   bool(group["differentiable"]))
+
+
+def resilient_rule(f, flags, p, g, previous, size, down, up, least, most):
+    g = -g if "maximize" in flags else g
+    agreement = g * previous
+    turned = agreement < 0
+    factor = f.where(turned, down + 0 * size, f.where(agreement > 0, up + 0 * size, 1 + 0 * size))
+    size = f.minimum(f.maximum(size * factor, least + 0 * size), most + 0 * size)
+    g = f.where(turned, 0 * size, g)
+    return p - f.sign(g) * size, g, size

@@ -275,3 +275,38 @@ def test_duplicates_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jitorch.optim.SGD([p], lr=0.1)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "RAdam", "NAdam", "Adadelta", "ASGD"])
+def test_differentiable_steps(name):
+    gradients = []
+    for t in (jitorch, torch):
+        x = t.tensor([1.0, -2.0, 3.0], requires_grad=True)
+        p = x.clone()
+        p.retain_grad()
+        optimizer = getattr(t.optim, name)([p], lr=0.1, differentiable=True)
+        p.grad = x * x
+        optimizer.step()
+        (p * p).sum().backward()
+        gradients.append(x.grad.numpy())
+    assert_close(*([g] for g in gradients))
+
+
+def test_parameters_at_different_steps():
+    runs = []
+    for t in (jitorch, torch):
+        a, b = t.nn.Parameter(t.ones(2)), t.nn.Parameter(t.ones(2))
+        optimizer = t.optim.Adam([a, b], lr=0.1)
+        for i in range(4):
+            a.grad, b.grad = t.tensor([1.0, i]), t.tensor([2.0, -i]) if i % 2 else None
+            optimizer.step()
+        runs.append([a.detach().numpy(), b.detach().numpy()])
+    assert_close(*runs)
+
+
+def test_a_parameter_that_is_a_view_is_written_through():
+    base = jitorch.zeros(4)
+    p = base[1:3].requires_grad_()
+    p.grad = jitorch.ones(2)
+    jitorch.optim.SGD([p], lr=1.0).step()
+    assert base.tolist() == [0, -1, -1, 0] and p.tolist() == [-1, -1]

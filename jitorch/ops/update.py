@@ -1,0 +1,99 @@
+"""One op for the steps of optimizers: a rule applied to many parameters at once, so that a step costs one record, not ten a parameter.
+
+A rule is a function of operators alone: `rule(f, flags, p, g, *states, *numbers)` gives the new parameter and states. `f` holds the few
+functions that rules need (sqrt, maximum, minimum, where, abs, sign). The same rule serves the reference (on arrays), the lowering (on IR
+values) and differentiable steps (on tensors). Rules are written in jitorch/optim.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+
+from ..graph.record import Meta, local
+from ..tensor import Tensor, assign
+from .dispatch import PUBLIC, Op, apply
+
+ARRAYS = SimpleNamespace(sqrt=np.sqrt, abs=np.abs, sign=np.sign, maximum=np.maximum, minimum=np.minimum, where=np.where)
+
+
+def of_tensors() -> SimpleNamespace:
+    names = ("sqrt", "abs", "sign", "maximum", "minimum", "where")
+    return SimpleNamespace(**{name: PUBLIC[name] for name in names})
+
+
+def of_values(b) -> SimpleNamespace:
+    def mapped(name):
+        return lambda *args: b.map(name, *args)
+
+    return SimpleNamespace(**{name: mapped(name) for name in ("sqrt", "abs", "sign", "maximum", "minimum")}, where=b.where)
+
+
+def split(values: Sequence, width: int, count: int):
+    """Operands as a list of (parameter, gradient, states...), and the numbers behind them."""
+    return [values[i * width:(i + 1) * width] for i in range(count)], values[width * count:]
+
+
+def infer(*args):
+    *metas, rule, flags, width, count = args
+    rows, _ = split(metas, width, count)
+    for p, *others in rows:
+        for m in others:
+            if m.shape != p.shape or m.dtype is not p.dtype:
+                raise RuntimeError(f"optimizer step: gradient and state must have the shape and dtype of their parameter, {p}, but got {m}")
+    return tuple(Meta(m.shape, m.dtype) for row in rows for m in (row[0], *row[2:]))
+
+
+def reference(*args):
+    *arrays, rule, flags, width, count = args
+    rows, numbers = split(arrays, width, count)
+    with np.errstate(all="ignore"):
+        return tuple(x for row in rows for x in rule(ARRAYS, flags, *row, *numbers))
+
+
+def lower(b, *args):
+    *values, rule, flags, width, count = args
+    rows, numbers = split(values, width, count)
+    f = of_values(b)
+    made = []
+    for row in rows:
+        dtype = row[0].dtype
+        made += rule(f, flags, *row, *(b.cast(n, dtype) if hasattr(n, "kind") else n for n in numbers))
+    return tuple(made)
+
+
+# The numbers (learning rate, bias corrections) change at every step: run-time scalars from the start.
+step_op = Op("optimizer_step", infer=infer, reference=reference, lower=lower, runtime=True)
+
+
+def update(rule: Callable, flags: tuple, rows: list[tuple], numbers: tuple, differentiable: bool = False) -> None:
+    """Apply `rule` to rows of (parameter, gradient, states...), which get their new values in place.
+
+    flags: hashable settings that choose the formula. numbers: those that may change from step to step.
+    """
+    width = len(rows[0])
+    if differentiable:
+        f = of_tensors()
+        for p, g, *states in rows:
+            for t, new in zip((p, *states), rule(f, flags, p, g, *(s.clone() for s in states), *numbers), strict=True):
+                t.copy_(new)
+        return
+    inputs = tuple([x for row in rows for x in row])
+    results = apply(step_op, inputs + numbers, (rule, flags, width, len(rows)))
+    results = results if results.__class__ is tuple else (results,)
+    tape, i = local.tape, 0
+    for row in rows:
+        for t in (row[0], *row[2:]):
+            write(tape, t, results[i])
+            i += 1
+
+
+def write(tape, t: Tensor, result: Tensor) -> None:
+    """`assign`, for the usual case of a whole buffer and a result on the tape, without its checks."""
+    s, value = t._storage, result._storage
+    if t._meta is s.meta and value.tape is tape and s.shared is None and not t._untracked:
+        tape.take_over(s, value.slot)
+        s.version += 1
+    else:
+        assign(t, result)
