@@ -1,0 +1,1 @@
+"""The engine: recording, programs, scheduling, memory. What runs is made by `kernels`."""

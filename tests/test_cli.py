@@ -1,0 +1,208 @@
+"""The `jitorch` command: each command through Typer's runner, and once as a process."""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import jitorch
+from jitorch.cli import bench, scripts
+from jitorch.cli.app import app
+from jitorch.cli.demo import find_example
+from jitorch.cli.scripts import span
+from jitorch.graph.measure import recording
+from jitorch.graph.program import Program
+
+SCRIPT = """
+import sys
+import jitorch as torch
+x = torch.arange(1000.)
+for step in range(4):
+    y = (x * 2 + step).tanh()
+    total = y.sum()
+    print("total", round(total.item(), 2), sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def script(tmp_path) -> Path:
+    path = tmp_path / "program.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def run(*args: str):
+    return CliRunner().invoke(app, list(map(str, args)))
+
+
+def test_help_lists_the_commands():
+    shown = run("--help")
+    assert shown.exit_code == 0
+    assert all(name in shown.output for name in ("demo", "env", "cache", "profile", "show", "bench"))
+
+
+def test_env_shows_what_a_bug_report_needs():
+    shown = run("env")
+    assert shown.exit_code == 0
+    for name in "jitorch python numpy numba llvmlite scipy processor vectors threads tier cache".split():
+        assert any(line.startswith(name + " ") for line in shown.output.splitlines()), name
+    assert jitorch.__version__ in shown.output and "bits, code for" in shown.output
+
+
+def test_cache_info_and_clear(tmp_path, monkeypatch):
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(tmp_path / "kernels"))
+    assert "0 kernels, 0.0 MB" in run("cache", "info").output
+    (tmp_path / "kernels" / ("a" * 64 + ".kernel")).write_bytes(b"x" * 1_000_000)
+    assert "1 kernel, 1.0 MB" in run("cache", "info").output
+    assert "removed 1 kernels" in run("cache", "clear").output
+    assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_cache_info_where_there_is_none(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(tmp_path / "file" / "kernels"))
+    shown = run("cache", "info")
+    assert shown.exit_code == 0 and "anew in every process" in shown.output
+
+
+def test_profile_shows_a_row_for_each_program(script):
+    with jitorch.config.using(tier="compiled"):
+        shown = run("profile", script, "--flag", "a")
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.count("total") == 4 and "['--flag', 'a']" in shown.output
+    rows = [line.split() for line in shown.output.splitlines() if line.startswith("program.py:")]
+    assert rows and sum(int(row[3]) for row in rows) == 4           # runs
+    assert all(float(row[5]) > 0 for row in rows)                   # us of a run
+    assert "loaded from the cache" in shown.output
+
+
+def test_profile_of_the_reference_tier_counts_its_runs(script):
+    with jitorch.config.using(tier="reference"):
+        shown = run("profile", script)
+    rows = [line.split() for line in shown.output.splitlines() if line.startswith("program.py:")]
+    assert sum(int(row[4]) for row in rows) == 4 and "0.00 in compiled runs" in shown.output
+
+
+def test_show_prints_kernels_under_the_users_lines(script):
+    with jitorch.config.using(tier="compiled"):
+        shown = run("show", script)
+    assert shown.exit_code == 0, shown.output
+    assert "# program.py:6  y = (x * 2 + step).tanh()" in shown.output
+    assert "def kernel(args, lo, hi):" in shown.output and "tanh" in shown.output.split("def kernel")[1]
+
+
+def test_show_limits_the_kernels(script):
+    with jitorch.config.using(tier="compiled"):
+        shown = run("show", "--rows", "1", script)
+    assert shown.output.count("def kernel") == 1
+
+
+def test_show_without_kernels_says_so(tmp_path):
+    empty = tmp_path / "empty.py"
+    empty.write_text("import jitorch\n")
+    assert "no kernels were generated" in run("show", empty).output
+
+
+@pytest.mark.parametrize(("ending", "status", "said"), [
+    ("raise SystemExit(3)", 3, ""), ("raise SystemExit('no data')", 1, "no data"), ("1 / 0", 1, "ZeroDivisionError"),
+    ("raise KeyboardInterrupt", 130, "interrupted")])
+def test_a_scripts_end_is_the_commands_end(tmp_path, capfd, ending, status, said):
+    script = tmp_path / "ends.py"
+    script.write_text(f"import jitorch as torch\nprint(torch.ones(2).sum().item())\n{ending}\n")
+    argv, path = list(sys.argv), list(sys.path)
+    assert scripts.run_script(script, []) == status
+    out = capfd.readouterr()
+    assert out.out == "2.0\n" and said in out.err and "runpy" not in out.err
+    assert sys.argv == argv and sys.path == path
+
+
+def test_a_script_that_is_not_there_is_an_error():
+    shown = run("profile", "/nowhere/program.py")
+    assert shown.exit_code == 2 and "does not exist" in shown.output
+
+
+def test_recording_leaves_the_engine_as_it_was():
+    before = Program.run, Program.run_reference
+    with pytest.raises(ValueError, match="x"), recording() as costs:
+        raise ValueError("x")
+    assert (Program.run, Program.run_reference) == before and costs == []
+
+
+def test_costs_count_bytes_of_leaves_and_results():
+    x = jitorch.ones(1 << 10)
+    x.sum().item()
+    with jitorch.config.using(tier="compiled"), recording() as costs:
+        y = x + 1
+        y.sum().item()
+    assert len(costs) == 1 and costs[0].kernels >= 1
+    assert costs[0].bytes >= 2 * 4 * (1 << 10)
+    del y
+
+
+def test_span_shortens_lines():
+    assert span([]) == "" and span(["a.py:3", "a.py:3"]) == "a.py:3"
+
+
+def test_demo_finds_the_example_and_passes_options():
+    assert find_example("digits.py") is not None
+    shown = run("demo", "--help")
+    assert shown.exit_code == 0 and "--quick" in shown.output and "--picture" in shown.output
+
+
+SUITES = """
+def small(quick):
+    row = {"name": "an [add]", "unit": "us", "ours": 1.0, "torch": 2.0, "ratio": 0.5, "spread": [0.4, 0.6], "goal": 1.0,
+           "reached": True, "note": "quick" if quick else ""}
+    other = dict(row, torch=None, ratio=None, spread=None, goal=0.1, reached=False)
+    return [row, other]
+SUITES = {"small": small}
+"""
+
+
+@pytest.fixture
+def fake_perf(tmp_path, monkeypatch):
+    (tmp_path / "perf").mkdir()
+    (tmp_path / "perf" / "suites.py").write_text(SUITES)
+    (tmp_path / "perf" / "harness.py").write_text("def machine(): return {'cpus': 1}\ndef load(): return 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "perf"}
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "perf"]:
+        del sys.modules[name]
+    sys.modules.update(kept)
+
+
+def test_bench_prints_ratios_and_writes_the_figures(fake_perf):
+    shown = run("bench", "small", "--quick", "--json", fake_perf / "new" / "figures.json")
+    assert shown.exit_code == 0, shown.output
+    assert "an [add] (quick)" in shown.output and "0.50" in shown.output and "missed" in shown.output
+    written = json.loads((fake_perf / "new" / "figures.json").read_text())
+    assert written["quick"] is True and written["machine"] == {"cpus": 1}
+    assert written["suites"]["small"]["rows"][0]["ratio"] == 0.5
+
+
+def test_bench_names_the_suites_there_are(fake_perf, capfd):
+    assert bench.run_bench("large", None, True) == 2
+    assert "small" in capfd.readouterr().err
+
+
+def test_bench_without_perf_says_where_it_is(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(bench, "find_perf", lambda: None)
+    assert bench.run_bench("", None, True) == 1
+    assert "clone" in capfd.readouterr().err
+
+
+def test_as_a_process():
+    done = subprocess.run([sys.executable, "-m", "jitorch", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "jitorch [OPTIONS]" in done.stdout, done.stderr
+
+
+def test_importing_the_package_does_not_import_the_command():
+    code = "import jitorch, sys; print([m for m in ('typer', 'rich', 'numba', 'jitorch.cli') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
