@@ -257,7 +257,7 @@ def dot_work(v: Value, places: Places) -> Work:
     name = {"float32": "sgemm", "float64": "dgemm"}[v.dtype.name]
     words = [word(base_a, a, oa), word(base_b, b, ob), word(out, v), ("blas", name), *(("int", x) for x in (
         m, n, k, lda, ldb, ta, tb, max(n1, 1), a0, a1, b0, b1))]
-    kernel = templates.gemm(v.dtype.name, words, n0 * n1, 2 * m * n * k)
+    kernel = templates.gemm(v.dtype.name, words, n0 * n1, m, n, k)
     if not k:
         raise AssertionError("a product over nothing is lowered to zeros")
     return Work(v, kernel, [base_a, base_b], [out], [], [v])
