@@ -809,7 +809,7 @@ def vector_index(name: str, input, dim: int, index, message: str | None = None, 
         raise IndexError(f"{name}(): Index is supposed to be a vector")
     if index.dtype not in (int64, int32):
         raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
-    check_index(index, input.shape[dim] if input.ndim else 1, dim, message=message, negative=negative)
+    check_index(index, input.shape[dim] if input.ndim else 1, dim, error=OutOfRange, message=message, negative=negative)
     return dim, index if index.ndim else reshape(index, (1,))
 
 
