@@ -43,7 +43,7 @@ def table_of(costs: list[Cost], seconds: float, rows: int) -> Table:
         calls = sum(isinstance(step, HostCall) for step in cost.steps)
         operations = sum(step.op != "leaf" for step in cost.program.steps)
         kernels = f"{cost.kernels}+{calls}" if calls else cost.kernels
-        row = [span(cost.lines) or "-", operations, kernels, cost.runs, cost.reference_runs or ""]
+        row = [span(cost.lines) or "-", operations, kernels, cost.runs, cost.reference_runs]
         row.append(f"{cost.seconds * 1e3:.1f}")
         if cost.compiled_runs:
             each = cost.compiled_seconds / cost.compiled_runs
