@@ -1,4 +1,5 @@
 """How tensors print: as PyTorch's do, to the character."""
+
 from __future__ import annotations
 
 import math
@@ -16,13 +17,19 @@ PROFILES = {
 options: dict = {**PROFILES["default"], "sci_mode": None}
 
 
-def set_printoptions(precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None, linewidth: int | None = None,
-                     profile: str | None = None, sci_mode: bool | None = None) -> None:
+def set_printoptions(
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
+) -> None:
     """Set how tensors print.
 
-    precision: digits after the point (4). threshold: tensors of more elements are summarised (1000), to `edgeitems` (3) at both ends of a
-    dimension. linewidth: characters per line (80). profile: "default", "short" or "full". sci_mode: scientific notation always or never;
-    None: where the values call for it.
+    precision: digits after the point (4). threshold: tensors of more elements are summarised (1000), to `edgeitems`
+    (3) at both ends of a dimension. linewidth: characters per line (80). profile: "default", "short" or "full".
+    sci_mode: scientific notation always or never; None: where the values call for it.
 
     >>> import jitorch as torch
     >>> torch.set_printoptions(precision=2); print(torch.tensor([1.12345])); torch.set_printoptions(profile="default")
@@ -122,7 +129,11 @@ def formatter(a: np.ndarray):
     else:
         shown = a[np.isfinite(a) & (a != 0)]
         dot = 1 if plain is whole_text else 0
-        width = max((len(plain(v)) for v in shown.tolist()), default=1) if not dot else max((len(f"{v:.0f}") + 1 for v in shown.tolist()), default=1)
+        width = (
+            max((len(plain(v)) for v in shown.tolist()), default=1)
+            if not dot
+            else max((len(f"{v:.0f}") + 1 for v in shown.tolist()), default=1)
+        )
 
     def show(value) -> str:
         return plain(value).rjust(width)
@@ -165,7 +176,7 @@ def nested(a: np.ndarray, indent: int, summarised: bool, show, width: int) -> st
         else:
             parts = [show(v) for v in a.tolist()]
         per_line = max(1, (options["linewidth"] - indent) // (width + 2))
-        lines = [", ".join(parts[i:i + per_line]) for i in range(0, len(parts), per_line)]
+        lines = [", ".join(parts[i : i + per_line]) for i in range(0, len(parts), per_line)]
         return "[" + (",\n" + " " * (indent + 1)).join(lines) + "]"
     rows = [*range(k), None, *range(a.shape[0] - k, a.shape[0])] if cut else range(a.shape[0])
     parts = ["..." if i is None else nested(a[i], indent + 1, summarised, show, width) for i in rows]

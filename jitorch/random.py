@@ -1,4 +1,5 @@
 """Random number generation: seeds and states of the default generator, as `torch.random`."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -27,4 +28,13 @@ def fork_rng(devices=None, enabled: bool = True, device_type: str = "cpu") -> It
         set_rng_state(state)
 
 
-__all__ = ["Generator", "default_generator", "fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+__all__ = [
+    "Generator",
+    "default_generator",
+    "fork_rng",
+    "get_rng_state",
+    "initial_seed",
+    "manual_seed",
+    "seed",
+    "set_rng_state",
+]

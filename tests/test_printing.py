@@ -1,4 +1,5 @@
 """Tensors print as PyTorch's, to the character."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -41,8 +42,20 @@ def test_prints_as_torch(seed):
         assert repr(jitorch.tensor(a)) == repr(torch.tensor(a)), (a.shape, a.dtype)
 
 
-@pytest.mark.parametrize("changes", [{"precision": 2}, {"threshold": 5}, {"edgeitems": 1, "threshold": 10}, {"linewidth": 40}, {"sci_mode": True},
-                                     {"sci_mode": False}, {"profile": "short"}, {"profile": "full"}, {"edgeitems": 0, "threshold": 4}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": 2},
+        {"threshold": 5},
+        {"edgeitems": 1, "threshold": 10},
+        {"linewidth": 40},
+        {"sci_mode": True},
+        {"sci_mode": False},
+        {"profile": "short"},
+        {"profile": "full"},
+        {"edgeitems": 0, "threshold": 4},
+    ],
+)
 def test_options(changes):
     rng = np.random.default_rng(5)
     with jitorch.printoptions(**changes), torch._tensor_str.printoptions(**changes):
@@ -55,8 +68,22 @@ def test_options(changes):
 def suffixed(t):
     x = t.arange(3.0, requires_grad=True)
     wide = t.arange(30.0, requires_grad=True)
-    return [x, x * 2, x.sum(), wide, wide.exp(), t.zeros(0), t.zeros(0, 3), t.zeros(0, dtype=t.int64), t.zeros(2, 0, dtype=t.bool), t.ones(2, dtype=t.float64),
-            x.double(), t.zeros(3, 2000), t.ones(2, 3).t(), t.max(t.ones(2, 2), 0)]
+    return [
+        x,
+        x * 2,
+        x.sum(),
+        wide,
+        wide.exp(),
+        t.zeros(0),
+        t.zeros(0, 3),
+        t.zeros(0, dtype=t.int64),
+        t.zeros(2, 0, dtype=t.bool),
+        t.ones(2, dtype=t.float64),
+        x.double(),
+        t.zeros(3, 2000),
+        t.ones(2, 3).t(),
+        t.max(t.ones(2, 2), 0),
+    ]
 
 
 @pytest.mark.parametrize("i", range(14))

@@ -1,4 +1,5 @@
 """Random numbers: reproducible, of the right distribution, and a function of seed and counter alone."""
+
 from __future__ import annotations
 
 import copy
@@ -41,16 +42,16 @@ def philox_plain(seed: int, counter: int) -> int:
     return c[0]
 
 
-@pytest.mark.parametrize(("seed", "counter"), [(0, 1), (1, 0), (-1, -1), (2 ** 62 + 12345, 2 ** 40 + 7), (-2 ** 63, 2 ** 32)])
+@pytest.mark.parametrize(("seed", "counter"), [(0, 1), (1, 0), (-1, -1), (2**62 + 12345, 2**40 + 7), (-(2**63), 2**32)])
 def test_philox_against_plain_integers(seed, counter):
     assert philox.philox(seed, np.array([counter]))[0] == philox_plain(seed, counter)
 
 
 def test_normal_is_the_inverse_of_the_distribution():
     m = philox.Arrays(5, 9)
-    u = (philox.philox(5, 9 + np.arange(N)).astype(float) + 0.5) * 2.0 ** -32
+    u = (philox.philox(5, 9 + np.arange(N)).astype(float) + 0.5) * 2.0**-32
     np.testing.assert_allclose(philox.normal32(m, (N,)), scipy.special.ndtri(u), rtol=2e-6)
-    u = (philox.bits53(m, (N,)) + 0.5) * 2.0 ** -53
+    u = (philox.bits53(m, (N,)) + 0.5) * 2.0**-53
     np.testing.assert_allclose(philox.normal64(m, (N,)), scipy.special.ndtri(u), rtol=1e-13)
 
 
@@ -83,8 +84,8 @@ def test_integers():
     x = jitorch.randint(3, 10, (N,)).numpy()
     assert x.min() == 3 and x.max() == 9
     chi_square(np.bincount(x)[3:], np.ones(7))
-    wide = jitorch.randint(-2 ** 40, 2 ** 40, (N,)).numpy()
-    assert scipy.stats.kstest(wide / 2.0 ** 40, "uniform", (-1, 2)).pvalue > 1e-4
+    wide = jitorch.randint(-(2**40), 2**40, (N,)).numpy()
+    assert scipy.stats.kstest(wide / 2.0**40, "uniform", (-1, 2)).pvalue > 1e-4
     assert set(jitorch.empty(200, dtype=jitorch.bool).random_().tolist()) == {True, False}
     assert jitorch.empty(500, dtype=jitorch.uint8).random_().max().item() > 200
     assert jitorch.randint(5, (2, 3), dtype=jitorch.float32).dtype is jitorch.float32
@@ -92,15 +93,20 @@ def test_integers():
 
 def test_bernoulli_poisson_geometric_binomial():
     p = jitorch.tensor([0.1, 0.5, 0.9]).expand(N, 3)
-    for column, want in zip(jitorch.bernoulli(p).sum(0).tolist(), (0.1, 0.5, 0.9)):
+    for column, want in zip(jitorch.bernoulli(p).sum(0).tolist(), (0.1, 0.5, 0.9), strict=True):
         chi_square([column, N - column], [want, 1 - want])
     hits = jitorch.zeros(N).bernoulli_(0.25).sum().item()
     chi_square([hits, N - hits], [0.25, 0.75])
     rate = jitorch.poisson(jitorch.full((N,), 3.0)).numpy().astype(int)
-    chi_square(np.bincount(np.minimum(rate, 9), minlength=10), [*scipy.stats.poisson.pmf(range(9), 3), scipy.stats.poisson.sf(8, 3)])
+    chi_square(
+        np.bincount(np.minimum(rate, 9), minlength=10),
+        [*scipy.stats.poisson.pmf(range(9), 3), scipy.stats.poisson.sf(8, 3)],
+    )
     tries = jitorch.empty(N).geometric_(0.3).numpy().astype(int)
     assert tries.min() == 1
-    chi_square(np.bincount(np.minimum(tries, 10))[1:], [*scipy.stats.geom.pmf(range(1, 10), 0.3), scipy.stats.geom.sf(9, 0.3)])
+    chi_square(
+        np.bincount(np.minimum(tries, 10))[1:], [*scipy.stats.geom.pmf(range(1, 10), 0.3), scipy.stats.geom.sf(9, 0.3)]
+    )
     wins = jitorch.binomial(jitorch.full((N,), 4.0), jitorch.full((N,), 0.3)).numpy().astype(int)
     chi_square(np.bincount(wins, minlength=5), scipy.stats.binom.pmf(range(5), 4, 0.3))
 
@@ -123,19 +129,22 @@ def test_multinomial():
     chi_square(np.bincount(first[:, 0]), [1, 2, 5])
 
 
-@pytest.mark.parametrize(("call", "error"), [
-    (lambda t: t.multinomial(t.tensor([0.5, -1.0]), 1).tolist(), RuntimeError),
-    (lambda t: t.multinomial(t.ones(3), 4), RuntimeError),
-    (lambda t: t.bernoulli(t.tensor([1.5])).tolist(), RuntimeError),
-    (lambda t: t.randint(5, 5, (2,)), RuntimeError),
-    (lambda t: t.randperm(-1), RuntimeError),
-    (lambda t: t.rand(2, -1), RuntimeError),
-    (lambda t: t.rand(2, dtype=t.int64), NotImplementedError),
-    (lambda t: t.empty(2).normal_(0, -1), RuntimeError),
-    (lambda t: t.empty(2).uniform_(1, 0), RuntimeError),
-    (lambda t: t.manual_seed(2 ** 64), (RuntimeError, ValueError)),
-    (lambda t: t.ones(2, requires_grad=True).uniform_(), RuntimeError),
-])
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda t: t.multinomial(t.tensor([0.5, -1.0]), 1).tolist(), RuntimeError),
+        (lambda t: t.multinomial(t.ones(3), 4), RuntimeError),
+        (lambda t: t.bernoulli(t.tensor([1.5])).tolist(), RuntimeError),
+        (lambda t: t.randint(5, 5, (2,)), RuntimeError),
+        (lambda t: t.randperm(-1), RuntimeError),
+        (lambda t: t.rand(2, -1), RuntimeError),
+        (lambda t: t.rand(2, dtype=t.int64), NotImplementedError),
+        (lambda t: t.empty(2).normal_(0, -1), RuntimeError),
+        (lambda t: t.empty(2).uniform_(1, 0), RuntimeError),
+        (lambda t: t.manual_seed(2**64), (RuntimeError, ValueError)),
+        (lambda t: t.ones(2, requires_grad=True).uniform_(), RuntimeError),
+    ],
+)
 def test_errors(call, error):
     with pytest.raises(error):
         call(jitorch)
@@ -163,6 +172,7 @@ def test_order_of_recording_counts_not_of_running():
 
 def test_a_new_seed_builds_no_new_program():
     from jitorch.graph.record import counters
+
     for seed in range(3):
         jitorch.manual_seed(seed)
         (jitorch.rand(5) + 1).sum().item()
@@ -202,17 +212,20 @@ def test_generators_are_independent():
     assert jitorch.equal(jitorch.rand(4, generator=g), jitorch.rand(4, generator=twin))
     assert jitorch.equal(copy.deepcopy(g).get_state(), g.get_state())
     assert not jitorch.equal(a, jitorch.rand(4, generator=g))
-    g.manual_seed(2 ** 64 - 1)
-    assert g.initial_seed() == 2 ** 64 - 1
+    g.manual_seed(2**64 - 1)
+    assert g.initial_seed() == 2**64 - 1
     with pytest.raises(TypeError):
         jitorch.rand(3, generator=3)
 
 
 def test_threads_share_one_generator_without_repeating():
     import threading
+
     drawn = []
+
     def draw():
         drawn.extend(jitorch.rand(50).tolist() for _ in range(20))
+
     threads = [threading.Thread(target=draw) for _ in range(4)]
     for t in threads:
         t.start()
@@ -236,9 +249,18 @@ def test_like_functions_and_dtypes():
     assert jitorch.normal(jitorch.zeros(2, 1), jitorch.ones(3)).shape == (2, 3)
 
 
-DRAWS = [lambda: jitorch.randn(3000), lambda: jitorch.randn(31, 7, dtype=jitorch.float64), lambda: jitorch.rand(5, 37), lambda: jitorch.rand(777, dtype=jitorch.float64),
-         lambda: jitorch.empty(999).exponential_(2.0), lambda: jitorch.empty(99, dtype=jitorch.float64).exponential_(), lambda: jitorch.randint(10, (3, 4, 5)),
-         lambda: jitorch.randint(-2 ** 50, 2 ** 50, (100,)), lambda: jitorch.empty(100).geometric_(0.2), lambda: jitorch.randn(4, 5).t()]
+DRAWS = [
+    lambda: jitorch.randn(3000),
+    lambda: jitorch.randn(31, 7, dtype=jitorch.float64),
+    lambda: jitorch.rand(5, 37),
+    lambda: jitorch.rand(777, dtype=jitorch.float64),
+    lambda: jitorch.empty(999).exponential_(2.0),
+    lambda: jitorch.empty(99, dtype=jitorch.float64).exponential_(),
+    lambda: jitorch.randint(10, (3, 4, 5)),
+    lambda: jitorch.randint(-(2**50), 2**50, (100,)),
+    lambda: jitorch.empty(100).geometric_(0.2),
+    lambda: jitorch.randn(4, 5).t(),
+]
 
 
 def test_tiers_agree_bit_for_bit():
@@ -246,9 +268,10 @@ def test_tiers_agree_bit_for_bit():
         jitorch.manual_seed(5)
         made = [d() for d in DRAWS]
         return [m.numpy().copy() for m in made]
+
     with jitorch.config.using(tier="reference"):
         want = draws()
     with jitorch.config.using(tier="compiled"):
         got = draws()
-    for a, b in zip(got, want):
+    for a, b in zip(got, want, strict=True):
         np.testing.assert_array_equal(a, b)

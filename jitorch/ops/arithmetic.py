@@ -1,4 +1,5 @@
 """Functions and operators of two and more operands: what users call, over the entries of elementwise.py."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -94,7 +95,9 @@ def div(input, other, *, rounding_mode: str | None = None, out=None):
     if rounding_mode is None:
         return finish(FUNCTIONS["div"](input, other), out)
     if rounding_mode not in ROUNDED:
-        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
     check_divisor(input, other)
     return finish(FUNCTIONS[ROUNDED[rounding_mode]](input, other), out)
 
@@ -110,14 +113,20 @@ def floor_divide(input, other, *, out=None):
 
 
 def remainder(input, other, *, out=None):
-    """What is left of input / other rounded down: it has the divisor's sign. RuntimeError for an integer divided by zero."""
+    """What is left of input / other rounded down:
+
+    it has the divisor's sign. RuntimeError for an integer divided by zero.
+    """
     input, other = operand(input, "remainder"), operand(other, "remainder")
     check_divisor(input, other)
     return finish(FUNCTIONS["remainder"](input, other), out)
 
 
 def fmod(input, other, *, out=None):
-    """What is left of input / other rounded toward zero: it has the dividend's sign. RuntimeError for an integer divided by zero."""
+    """What is left of input / other rounded toward zero:
+
+    it has the dividend's sign. RuntimeError for an integer divided by zero.
+    """
     input, other = operand(input, "fmod"), operand(other, "fmod")
     check_divisor(input, other)
     return finish(FUNCTIONS["fmod"](input, other), out)
@@ -166,12 +175,17 @@ def square(input, *, out=None):
 def float_power(input, exponent, *, out=None):
     """input ** exponent, computed in float64."""
     input, exponent = operand(input, "float_power"), operand(exponent, "float_power")
-    return finish(FUNCTIONS["pow"](*(x.to(dtypes.float64) if hasattr(x, "_meta") else float(x) for x in (input, exponent))), out)
+    return finish(
+        FUNCTIONS["pow"](*(x.to(dtypes.float64) if hasattr(x, "_meta") else float(x) for x in (input, exponent))), out
+    )
 
 
 # -- publishing --------------------------------------------------------------------------------------------------------
 def publish_binary(name: str, fn, aliases=(), symbol: str | None = None, inplace: bool = True) -> None:
-    """Give a function of two operands to users; with a symbol also its operators (`__add__`, `__radd__`, `__iadd__`)."""
+    """Give a function of two operands to users;
+
+    with a symbol also its operators (`__add__`, `__radd__`, `__iadd__`).
+    """
     for n in (name, *aliases):
         PUBLIC[n] = METHODS[n] = fn
         if inplace:
@@ -189,8 +203,10 @@ def is_operand(x) -> bool:
 
 def dunder(fn):
     """An operator: NotImplemented for operands that are no numbers."""
+
     def operator(self, other):
         return fn(self, other) if is_operand(other) else NotImplemented
+
     return operator
 
 
@@ -206,11 +222,15 @@ def direct(name: str, reverse: bool = False):
                 return NotImplemented
             other = operand(other)
         return apply(op, (other, self) if reverse else (self, other))
+
     return operator
 
 
 def two_operands(name: str, second: str = "other", numbers: bool = True):
-    """The user's function of a binary entry; `second` names its second argument. TypeError for numbers unless `numbers`."""
+    """The user's function of a binary entry;
+
+    `second` names its second argument. TypeError for numbers unless `numbers`.
+    """
     record = FUNCTIONS[name]
 
     def with_other(input, other, *, out=None):
@@ -246,14 +266,34 @@ for _symbol, _name in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("truediv
 
 # name, aliases, operator symbol, numbers allowed as second operand
 TWO = [
-    ("lt", ("less",), "lt", True), ("le", ("less_equal",), "le", True), ("gt", ("greater",), "gt", True),
-    ("ge", ("greater_equal",), "ge", True), ("eq", (), "eq", True), ("ne", ("not_equal",), "ne", True),
-    ("maximum", (), None, False), ("minimum", (), None, False), ("fmax", (), None, False), ("fmin", (), None, False),
-    ("atan2", ("arctan2",), None, False), ("hypot", (), None, False), ("copysign", (), None, True), ("nextafter", (), None, False),
-    ("xlogy", (), None, True), ("logaddexp", (), None, False), ("logaddexp2", (), None, False), ("ldexp", (), None, False),
-    ("gcd", (), None, False), ("lcm", (), None, False), ("logical_and", (), None, False), ("logical_or", (), None, False),
-    ("logical_xor", (), None, False), ("bitwise_and", (), "and", True), ("bitwise_or", (), "or", True), ("bitwise_xor", (), "xor", True),
-    ("bitwise_left_shift", (), "lshift", True), ("bitwise_right_shift", (), "rshift", True),
+    ("lt", ("less",), "lt", True),
+    ("le", ("less_equal",), "le", True),
+    ("gt", ("greater",), "gt", True),
+    ("ge", ("greater_equal",), "ge", True),
+    ("eq", (), "eq", True),
+    ("ne", ("not_equal",), "ne", True),
+    ("maximum", (), None, False),
+    ("minimum", (), None, False),
+    ("fmax", (), None, False),
+    ("fmin", (), None, False),
+    ("atan2", ("arctan2",), None, False),
+    ("hypot", (), None, False),
+    ("copysign", (), None, True),
+    ("nextafter", (), None, False),
+    ("xlogy", (), None, True),
+    ("logaddexp", (), None, False),
+    ("logaddexp2", (), None, False),
+    ("ldexp", (), None, False),
+    ("gcd", (), None, False),
+    ("lcm", (), None, False),
+    ("logical_and", (), None, False),
+    ("logical_or", (), None, False),
+    ("logical_xor", (), None, False),
+    ("bitwise_and", (), "and", True),
+    ("bitwise_or", (), "or", True),
+    ("bitwise_xor", (), "xor", True),
+    ("bitwise_left_shift", (), "lshift", True),
+    ("bitwise_right_shift", (), "rshift", True),
 ]
 for _name, _aliases, _symbol, _numbers in TWO:
     publish_binary(_name, two_operands(_name, numbers=_numbers), _aliases)
@@ -263,7 +303,18 @@ for _name, _aliases, _symbol, _numbers in TWO:
             METHODS[f"__r{_symbol}__"] = direct(_name, reverse=True)
             METHODS[f"__i{_symbol}__"] = METHODS[_name + "_"]
 publish_binary("heaviside", two_operands("heaviside", "values", numbers=False))
-METHODS["__neg__"], METHODS["__abs__"], METHODS["__invert__"] = FUNCTIONS["neg"], FUNCTIONS["abs"], FUNCTIONS["bitwise_not"]
+def invert(self):
+    """`~x`: every bit inverted, or every bool. TypeError for floats."""
+    if self.dtype.category == FLOAT:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return FUNCTIONS["bitwise_not"](self)
+
+
+METHODS["__neg__"], METHODS["__abs__"], METHODS["__invert__"] = FUNCTIONS["neg"], FUNCTIONS["abs"], invert
+    FUNCTIONS["neg"],
+    FUNCTIONS["abs"],
+    FUNCTIONS["bitwise_not"],
+)
 
 
 def positive(input):
@@ -277,7 +328,10 @@ PUBLIC["positive"] = METHODS["positive"] = METHODS["__pos__"] = positive
 
 
 def round(input, *, decimals: int = 0, out=None):
-    """Rounded to the nearest integer, halves to even; or to `decimals` digits after the point (before it, if negative)."""
+    """Rounded to the nearest integer, halves to even;
+
+    or to `decimals` digits after the point (before it, if negative).
+    """
     if decimals == 0 or input.dtype.category == INT and decimals > 0:
         return finish(FUNCTIONS["_round"](input), out)
     if input.dtype.category != FLOAT:
@@ -292,7 +346,8 @@ publish_binary("round", round)
 
 # -- choices and limits ------------------------------------------------------------------------------------------------
 def where(condition, input=None, other=None, *, out=None):
-    """input where condition holds, other elsewhere (tensors or numbers); with condition alone, the indices where it holds.
+    """input where condition holds, other elsewhere (tensors or numbers); with condition alone, the indices where it
+    holds.
 
     >>> import jitorch as torch
     >>> torch.where(torch.tensor([True, False]), torch.tensor([1., 2.]), 0)
@@ -303,7 +358,9 @@ def where(condition, input=None, other=None, *, out=None):
     needs_tensor("where", condition=condition)
     if condition.dtype.category != BOOL:
         if condition.dtype is not dtypes.uint8:
-            raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.label}")
+            raise RuntimeError(
+                f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.label}"
+            )
         condition = condition != 0
     return finish(apply(where_op, (condition, operand(input, "where"), operand(other, "where"))), out)
 
@@ -313,7 +370,10 @@ METHODS["where"] = lambda self, condition, other: where(condition, self, other)
 
 
 def clamp(input, min=None, max=None, *, out=None):
-    """Limited to [min, max]: numbers, tensors, or None for no limit. Where min > max the result is max. RuntimeError without limits."""
+    """Limited to [min, max]:
+
+    numbers, tensors, or None for no limit. Where min > max the result is max. RuntimeError without limits.
+    """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     low, high = (None if v is None else operand(v, "clamp") for v in (min, max))
@@ -359,10 +419,15 @@ def addcmul(input, tensor1, tensor2, *, value=1, out=None):
 def addcdiv(input, tensor1, tensor2, *, value=1, out=None):
     """input + value * tensor1 / tensor2. RuntimeError for integer tensors."""
     if category(tensor1) != FLOAT and category(tensor2) != FLOAT:
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division of "
-                           "tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * torch.trunc(tensor1 / "
-                           "tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float inputs. The future "
-                           "addcdiv behavior is just the latter implementation: (input + value * tensor1 / tensor2), for all dtypes.")
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will "
+            "perform a true division of "
+            "tensor1 and tensor2. The historic addcdiv behavior can be implemented as (input + value * "
+            "torch.trunc(tensor1 / "
+            "tensor2)).to(input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for "
+            "float inputs. The future "
+            "addcdiv behavior is just the latter implementation: (input + value * tensor1 / tensor2), for all dtypes."
+        )
     return finish(FUNCTIONS["addcdiv"](input, operand(tensor1), operand(tensor2), operand(value)), out)
 
 
@@ -371,11 +436,13 @@ for _f in (lerp, addcmul, addcdiv):
 
 
 def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
-    """NaN replaced by nan (0), infinities by posinf and neginf (the largest and smallest finite numbers of the dtype)."""
+    """NaN replaced by nan (0), infinities by posinf and neginf (the dtype's largest and smallest finite numbers)."""
     limits = np.finfo(input.dtype.np) if input.dtype.category == FLOAT else None
-    numbers = (float(0 if nan is None else nan),
-               float((limits.max if limits else 0) if posinf is None else posinf),
-               float((limits.min if limits else 0) if neginf is None else neginf))
+    numbers = (
+        float(0 if nan is None else nan),
+        float((limits.max if limits else 0) if posinf is None else posinf),
+        float((limits.min if limits else 0) if neginf is None else neginf),
+    )
     return finish(apply(nan_to_num_op, (input, *numbers)), out)
 
 
@@ -384,7 +451,10 @@ publish_binary("nan_to_num", nan_to_num)
 
 # -- comparisons of whole tensors --------------------------------------------------------------------------------------
 def isclose(input, other, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False):
-    """Whether |input - other| <= atol + rtol * |other|, elementwise. RuntimeError for different dtypes or negative tolerances."""
+    """Whether |input - other| <= atol + rtol * |other|, elementwise.
+
+    RuntimeError for different dtypes or negative tolerances.
+    """
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype.label} did not match {other.dtype.label}")
     if rtol < 0:
@@ -421,6 +491,7 @@ for _f in (isclose, allclose, equal):
 def copy_(self, src, non_blocking: bool = False):
     """Write src, broadcast and cast to this tensor's shape and dtype, into this tensor. Gradients flow to src."""
     from ..tensor import assign, check_writable
+
     check_writable(self)
     if not hasattr(src, "_meta"):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
@@ -434,24 +505,34 @@ def copy_(self, src, non_blocking: bool = False):
         try:
             value = FUNCTIONS["clone"](value.expand(*self.shape))
         except RuntimeError:
-            raise RuntimeError(f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(src.shape)}"
-                               if src.ndim > self.ndim else
-                               f"The size of tensor a ({self.shape[-1] if self.ndim else 1}) must match the size of tensor b ({src.shape[-1]}) "
-                               f"at non-singleton dimension {self.ndim - 1}") from None
+            raise RuntimeError(cannot_copy(self, src)) from None
     return assign(self, value)
+
+
+def cannot_copy(self, src) -> str:
+    if src.ndim > self.ndim:
+        return f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(src.shape)}"
+    here = self.shape[-1] if self.ndim else 1
+    return (
+        f"The size of tensor a ({here}) must match the size of tensor b ({src.shape[-1]}) "
+        f"at non-singleton dimension {self.ndim - 1}"
+    )
 
 
 def fill_(self, value):
     """Every element set to value (a number, or a 0-d tensor)."""
     from ..tensor import assign, check_writable
+
     check_writable(self)
     if hasattr(value, "_meta"):
         if value.ndim:
-            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions."
+            )
         value = value.to(self.dtype)
     else:
         value = as_dtype(operand(value, "fill_"), self.dtype)
-        if not (state.enabled and self.requires_grad):     # what is overwritten need not be computed
+        if not (state.enabled and self.requires_grad):  # what is overwritten need not be computed
             return assign(self, PUBLIC["full"](tuple(self.shape), value, dtype=self.dtype))
     return assign(self, FUNCTIONS["fill"](self, value))
 

@@ -1,4 +1,5 @@
 """What a tensor says about itself."""
+
 from __future__ import annotations
 
 from ..printing import get_printoptions, printoptions, set_printoptions
@@ -28,6 +29,7 @@ def type_(self, dtype=None, non_blocking: bool = False):
         return f"torch.{self.dtype.label}Tensor"
     if isinstance(dtype, str):
         from .. import dtypes
+
         label = dtype.removeprefix("torch.").removesuffix("Tensor")
         found = [d for d in dtypes.ALL if d.label == label]
         if not found:
@@ -56,23 +58,43 @@ def matrix_transposed(self):
 
 
 METHODS.update(
-    size=size, stride=stride, type=type_,
-    dim=lambda self: len(self._meta.shape), ndimension=lambda self: len(self._meta.shape),
-    numel=lambda self: self._meta.numel, nelement=lambda self: self._meta.numel,
+    size=size,
+    stride=stride,
+    type=type_,
+    dim=lambda self: len(self._meta.shape),
+    ndimension=lambda self: len(self._meta.shape),
+    numel=lambda self: self._meta.numel,
+    nelement=lambda self: self._meta.numel,
     element_size=lambda self: self._meta.dtype.itemsize,
     storage_offset=lambda self: self._meta.offset,
     is_signed=lambda self: self._meta.dtype.is_signed,
     is_same_size=lambda self, other: self.shape == other.shape,
-    is_pinned=lambda self: False, is_shared=lambda self: False, is_inference=lambda self: False, is_conj=lambda self: False, is_neg=lambda self: False,
+    is_pinned=lambda self: False,
+    is_shared=lambda self: False,
+    is_inference=lambda self: False,
+    is_conj=lambda self: False,
+    is_neg=lambda self: False,
     get_device=lambda self: -1,
     is_set_to=lambda self, other: self._storage is other._storage and self._meta.key == other._meta.key,
-    T=property(reversed_dims), mT=property(matrices_transposed), mH=property(matrices_transposed), H=property(matrix_transposed),
-    is_cuda=property(lambda self: False), is_sparse=property(lambda self: False), is_quantized=property(lambda self: False),
-    is_meta=property(lambda self: False), is_cpu=property(lambda self: True), is_mps=property(lambda self: False), is_nested=property(lambda self: False),
-    is_mkldnn=property(lambda self: False), is_xpu=property(lambda self: False),
+    T=property(reversed_dims),
+    mT=property(matrices_transposed),
+    mH=property(matrices_transposed),
+    H=property(matrix_transposed),
+    is_cuda=property(lambda self: False),
+    is_sparse=property(lambda self: False),
+    is_quantized=property(lambda self: False),
+    is_meta=property(lambda self: False),
+    is_cpu=property(lambda self: True),
+    is_mps=property(lambda self: False),
+    is_nested=property(lambda self: False),
+    is_mkldnn=property(lambda self: False),
+    is_xpu=property(lambda self: False),
     layout=property(lambda self: "torch.strided"),
     real=property(lambda self: self),
-    conj=lambda self: self, resolve_conj=lambda self: self, resolve_neg=lambda self: self, conj_physical=lambda self: self,
+    conj=lambda self: self,
+    resolve_conj=lambda self: self,
+    resolve_neg=lambda self: self,
+    conj_physical=lambda self: self,
     adjoint=lambda self: matrices_transposed(self),
 )
 PUBLIC.update(set_printoptions=set_printoptions, get_printoptions=get_printoptions, printoptions=printoptions)

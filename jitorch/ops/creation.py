@@ -1,4 +1,5 @@
 """Tensors from sizes and numbers, triangles and diagonals, and questions about dtypes."""
+
 from __future__ import annotations
 
 import itertools
@@ -36,7 +37,8 @@ full_op = Op(
     "full",
     infer=lambda value, shape, dtype: Meta(shape, dtype),
     reference=lambda value, shape, dtype: np.full(shape, as_dtype(value, dtype), dtype.np),
-    lower=lambda b, value, shape, dtype: b.full(shape, to_value(b, value, dtype), dtype))
+    lower=lambda b, value, shape, dtype: b.full(shape, to_value(b, value, dtype), dtype),
+)
 
 
 def make_full(shape, value, dtype, device, requires_grad, out=None):
@@ -51,7 +53,18 @@ def make_full(shape, value, dtype, device, requires_grad, out=None):
 
 
 def filler(name: str, value: int):
-    def make(*size, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad: bool = False, names=None, memory_format=None, **more):
+    def make(
+        *size,
+        out=None,
+        dtype=None,
+        layout=None,
+        device=None,
+        pin_memory=False,
+        requires_grad: bool = False,
+        names=None,
+        memory_format=None,
+        **more,
+    ):
         if "size" in more:
             size = (more.pop("size"),)
         if more:
@@ -59,10 +72,21 @@ def filler(name: str, value: int):
         default = dtypes.get_default_dtype() if out is None else out.dtype
         return make_full(sizes(size), value, dtype_of(dtype, default), device, requires_grad, out)
 
-    def make_like(input, *, dtype=None, layout=None, device=None, requires_grad: bool = False, memory_format=None, pin_memory=False):
+    def make_like(
+        input,
+        *,
+        dtype=None,
+        layout=None,
+        device=None,
+        requires_grad: bool = False,
+        memory_format=None,
+        pin_memory=False,
+    ):
         return make_full(input.shape, value, dtype_of(dtype, input.dtype), device, requires_grad)
 
-    def make_new(self, *size, dtype=None, device=None, requires_grad: bool = False, layout=None, pin_memory=False, **more):
+    def make_new(
+        self, *size, dtype=None, device=None, requires_grad: bool = False, layout=None, pin_memory=False, **more
+    ):
         if "size" in more:
             size = (more["size"],)
         return make_full(sizes(size), value, dtype_of(dtype, self.dtype), device, requires_grad)
@@ -83,7 +107,9 @@ def number_of(value, name: str):
     return operand(value.item() if hasattr(value, "_meta") else value, name)
 
 
-def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad: bool = False):
+def full(
+    size, fill_value, *, out=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad: bool = False
+):
     """A tensor of the given sizes filled with a number; its dtype is the number's unless given.
 
     >>> import jitorch as torch
@@ -95,14 +121,30 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, pi
     return make_full(sizes((size,)), value, dtype_of(dtype, default), device, requires_grad, out)
 
 
-def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad: bool = False, memory_format=None, pin_memory=False):
+def full_like(
+    input,
+    fill_value,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    memory_format=None,
+    pin_memory=False,
+):
     """A tensor of input's sizes and dtype filled with a number."""
-    return make_full(input.shape, number_of(fill_value, "full_like"), dtype_of(dtype, input.dtype), device, requires_grad)
+    return make_full(
+        input.shape, number_of(fill_value, "full_like"), dtype_of(dtype, input.dtype), device, requires_grad
+    )
 
 
-def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad: bool = False, layout=None, pin_memory=False):
+def new_full(
+    self, size, fill_value, *, dtype=None, device=None, requires_grad: bool = False, layout=None, pin_memory=False
+):
     """A tensor of this one's dtype filled with a number."""
-    return make_full(sizes((size,)), number_of(fill_value, "new_full"), dtype_of(dtype, self.dtype), device, requires_grad)
+    return make_full(
+        sizes((size,)), number_of(fill_value, "new_full"), dtype_of(dtype, self.dtype), device, requires_grad
+    )
 
 
 def new_tensor(self, data, *, dtype=None, device=None, requires_grad: bool = False):
@@ -112,13 +154,15 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad: bool = Fal
 
 def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad: bool = False):
     """A 0-d tensor of a number, of the default dtype unless given."""
-    return make_full((), number_of(s, "scalar_tensor"), dtype_of(dtype, dtypes.get_default_dtype()), device, requires_grad)
+    return make_full(
+        (), number_of(s, "scalar_tensor"), dtype_of(dtype, dtypes.get_default_dtype()), device, requires_grad
+    )
 
 
 def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
     """A tensor of the given sizes and strides (its elements are zero)."""
     size, stride = tuple(size), tuple(stride)
-    extent = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride))
+    extent = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     t = make_full((extent,), 0, dtype_of(dtype, dtypes.get_default_dtype()), device, False)
     t = laid_out(t, size, stride)
     return t.requires_grad_(True) if requires_grad else t
@@ -131,7 +175,9 @@ def laid_out(flat, size, stride):
     return t
 
 
-def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def empty_permuted(
+    size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False
+):
     """A tensor of the given sizes whose dimensions lie in memory in the given order, outermost first."""
     strides, step = [0] * len(size), 1
     for d in reversed(physical_layout):
@@ -152,10 +198,23 @@ def arange_lower(b, start, step, n, dtype):
     return b.cast(b.iota((n,), 0, compute) * to_value(b, step, compute) + to_value(b, start, compute), dtype)
 
 
-arange_op = Op("arange", infer=lambda start, step, n, dtype: Meta((n,), dtype), reference=arange_reference, lower=arange_lower)
+arange_op = Op(
+    "arange", infer=lambda start, step, n, dtype: Meta((n,), dtype), reference=arange_reference, lower=arange_lower
+)
 
 
-def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def arange(
+    start=0,
+    end=None,
+    step=1,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
     """start, start + step, ... up to but not including end. int64 for ints, else the default dtype.
 
     RuntimeError where step doesn't lead from start to end.
@@ -195,7 +254,9 @@ def range_(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     if end is None:
         start, end = 0, start
     n = math.floor((end - start) / step) + 1
-    return finish(apply(arange_op, (operand(start), operand(step)), (n, dtype_of(dtype, dtypes.get_default_dtype()))), out)
+    return finish(
+        apply(arange_op, (operand(start), operand(step)), (n, dtype_of(dtype, dtypes.get_default_dtype()))), out
+    )
 
 
 def linspace_reference(start, end, steps, dtype):
@@ -218,10 +279,26 @@ def linspace_lower(b, start, end, steps, dtype):
     return b.cast(b.where(i < float(steps // 2), start + step * i, end - step * (float(steps - 1) - i)), dtype)
 
 
-linspace_op = Op("linspace", infer=lambda start, end, steps, dtype: Meta((steps,), dtype), reference=linspace_reference, lower=linspace_lower)
+linspace_op = Op(
+    "linspace",
+    infer=lambda start, end, steps, dtype: Meta((steps,), dtype),
+    reference=linspace_reference,
+    lower=linspace_lower,
+)
 
 
-def linspace(start, end, steps: int, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def linspace(
+    start,
+    end,
+    steps: int,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
     """`steps` evenly spaced numbers from start to end, both included. RuntimeError for negative steps."""
     check_device(device)
     if steps < 0:
@@ -234,12 +311,24 @@ def linspace(start, end, steps: int, *, out=None, dtype=None, layout=None, devic
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
 
 
-def logspace(start, end, steps: int, base: float = 10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def logspace(
+    start,
+    end,
+    steps: int,
+    base: float = 10.0,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
     """base to the powers `linspace(start, end, steps)`."""
     dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
     start, end = number_of(start, "logspace"), number_of(end, "logspace")
     compute = dtype
-    if dtype.category == INT:       # PyTorch takes whole exponents, and float32 for the powers
+    if dtype.category == INT:  # PyTorch takes whole exponents, and float32 for the powers
         start, end, compute = int(start), int(end), float32
     result = (float(base) ** linspace(start, end, steps, dtype=compute, device=device)).to(dtype)
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
@@ -250,16 +339,33 @@ def eye_lower(b, n, m, dtype):
     return b.cast(b.iota((n, 1), 0).eq(b.iota((1, m), 1)), dtype)
 
 
-eye_op = Op("eye", infer=lambda n, m, dtype: Meta((n, m), dtype), reference=lambda n, m, dtype: np.eye(n, m, dtype=dtype.np), lower=eye_lower)
+eye_op = Op(
+    "eye",
+    infer=lambda n, m, dtype: Meta((n, m), dtype),
+    reference=lambda n, m, dtype: np.eye(n, m, dtype=dtype.np),
+    lower=eye_lower,
+)
 
 
-def eye(n: int, m: int | None = None, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
     """Ones on the diagonal of an (n, m) matrix, zeros elsewhere. RuntimeError for negative sizes."""
     check_device(device)
     m = n if m is None else m
     if n < 0 or m < 0:
         raise RuntimeError(f"{'n' if n < 0 else 'm'} must be greater or equal to 0, got {n if n < 0 else m}")
-    result = apply(eye_op, (), (int(n), int(m), dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)))
+    result = apply(
+        eye_op, (), (int(n), int(m), dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype))
+    )
     return finish(result, out) if out is not None else result.requires_grad_(True) if requires_grad else result
 
 
@@ -273,14 +379,19 @@ def triangle(name: str, numpy, keep):
         rows, columns = x.shape[-2:]
         return b.where(keep(b.iota((1, columns), 1) - b.iota((rows, 1), 0), k), x, b.const(0, x.dtype))
 
-    op = Op(name, infer=infer, reference=lambda x, k: numpy(x, k), lower=lower, vjp=lambda c, g: (apply(op, (g,), c.attrs),))
+    op = Op(
+        name, infer=infer, reference=lambda x, k: numpy(x, k), lower=lower, vjp=lambda c, g: (apply(op, (g,), c.attrs),)
+    )
 
     def function(input, diagonal: int = 0, *, out=None):
         return finish(apply(op, (input,), (int(diagonal),)), out)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = (f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices (..., M, N), from the given diagonal on; zeros elsewhere. "
-                        "RuntimeError for less than 2 dimensions.")
+    function.__doc__ = (
+        f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices (..., M, N), from the given "
+        "diagonal on; zeros elsewhere. "
+        "RuntimeError for less than 2 dimensions."
+    )
     PUBLIC[name] = METHODS[name] = function
     METHODS[name + "_"] = inplace_of(function, name + "_")
 
@@ -293,6 +404,7 @@ def triangle_indices(name: str, numpy):
     def function(row: int, col: int, offset: int = 0, *, dtype=int64, device=None, layout=None):
         check_device(device)
         return from_array(np.ascontiguousarray(np.stack(numpy(row, offset, col)).astype(dtype.np)))
+
     function.__name__ = function.__qualname__ = name
     function.__doc__ = "The (row, column) indices of a triangle of a (row, col) matrix, row by row: shape (2, N)."
     PUBLIC[name] = function
@@ -303,7 +415,10 @@ triangle_indices("triu_indices", np.triu_indices)
 
 
 def diag_embed(input, offset: int = 0, dim1: int = -2, dim2: int = -1):
-    """Zeros, with the last dimension of input on the diagonals of two new dimensions. RuntimeError for identical dimensions."""
+    """Zeros, with the last dimension of input on the diagonals of two new dimensions.
+
+    RuntimeError for identical dimensions.
+    """
     ndim = input.ndim + 1
     a, b = wrap_dim(dim1, ndim), wrap_dim(dim2, ndim)
     if a == b:
@@ -318,7 +433,10 @@ def diag_embed(input, offset: int = 0, dim1: int = -2, dim2: int = -1):
 
 
 def diag(input, diagonal: int = 0, *, out=None):
-    """A vector on the diagonal of a matrix of zeros, or the diagonal of a matrix (a copy). RuntimeError for other dimensions."""
+    """A vector on the diagonal of a matrix of zeros, or the diagonal of a matrix (a copy).
+
+    RuntimeError for other dimensions.
+    """
     if input.ndim == 1:
         return finish(diag_embed(input, diagonal), out)
     if input.ndim != 2:
@@ -366,12 +484,15 @@ def as_tensor(data, dtype=None, device=None):
 
 
 def asarray(obj, *, dtype=None, device=None, copy: bool | None = None, requires_grad: bool = False):
-    """obj (a tensor, array, DLPack capsule, number or sequence) as a tensor; copy=False raises ValueError where memory can't be shared."""
+    """obj (a tensor, array, DLPack capsule, number or sequence) as a tensor;
+
+    copy=False raises ValueError where memory can't be shared.
+    """
     if hasattr(obj, "_meta"):
         result = obj.detach() if obj.requires_grad and not requires_grad else obj
         if dtype is not None and dtype is not obj.dtype:
             if copy is False:
-                raise ValueError("can't alias tensor with dtype 'torch.{}' into dtype '{}'.".format(obj.dtype.name, dtype))
+                raise ValueError(f"can't alias tensor with dtype 'torch.{obj.dtype.name}' into dtype '{dtype}'.")
             result = result.to(dtype)
         elif copy:
             result = clone(result)
@@ -413,12 +534,15 @@ class Legacy(type):
 
 
 for _d in dtypes.ALL:
-    PUBLIC[_d.label + "Tensor"] = Legacy(_d.label + "Tensor", (), {"dtype": _d, "__doc__": f"Makes {_d.name} tensors from sizes or data."})
+    PUBLIC[_d.label + "Tensor"] = Legacy(
+        _d.label + "Tensor", (), {"dtype": _d, "__doc__": f"Makes {_d.name} tensors from sizes or data."}
+    )
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
 class finfo:
-    """The limits of a floating point dtype: bits, eps, max, min, tiny, smallest_normal, resolution. TypeError for other dtypes.
+    """The limits of a floating point dtype: bits, eps, max, min, tiny, smallest_normal, resolution. TypeError for
+    other dtypes.
 
     >>> import jitorch as torch
     >>> torch.finfo(torch.float32).eps
@@ -435,8 +559,10 @@ class finfo:
         self.resolution, self.dtype = float(i.resolution), d.name
 
     def __repr__(self) -> str:
-        return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
-                f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})")
+        return (
+            f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "
+            f"smallest_normal={self.smallest_normal:g}, tiny={self.tiny:g}, dtype={self.dtype})"
+        )
 
 
 class iinfo:
@@ -444,8 +570,11 @@ class iinfo:
 
     def __init__(self, type):
         if type.category != INT:
-            raise TypeError("torch.iinfo() requires an integer input type. Use torch.finfo to handle '" + type.name + "'" if type.is_floating_point else
-                            "torch.bool is not supported by torch.iinfo")
+            raise TypeError(
+                "torch.iinfo() requires an integer input type. Use torch.finfo to handle '" + type.name + "'"
+                if type.is_floating_point
+                else "torch.bool is not supported by torch.iinfo"
+            )
         i = np.iinfo(type.np)
         self.bits, self.max, self.min, self.dtype = int(i.bits), int(i.max), int(i.min), type.name
 
@@ -493,14 +622,42 @@ def is_nonzero(input) -> bool:
     return bool(input)
 
 
-for _f in (full, full_like, scalar_tensor, empty_strided, empty_permuted, arange, linspace, logspace, eye, diag_embed, diag, diagflat, vander, combinations, as_tensor, asarray, from_dlpack, frombuffer, finfo, iinfo, result_type, can_cast, is_tensor, numel,
-           is_floating_point, is_complex, is_nonzero):
+for _f in (
+    full,
+    full_like,
+    scalar_tensor,
+    empty_strided,
+    empty_permuted,
+    arange,
+    linspace,
+    logspace,
+    eye,
+    diag_embed,
+    diag,
+    diagflat,
+    vander,
+    combinations,
+    as_tensor,
+    asarray,
+    from_dlpack,
+    frombuffer,
+    finfo,
+    iinfo,
+    result_type,
+    can_cast,
+    is_tensor,
+    numel,
+    is_floating_point,
+    is_complex,
+    is_nonzero,
+):
     PUBLIC[_f.__name__] = _f
 PUBLIC["range"] = range_
 for _f in (diag_embed, diag, diagflat, new_full, new_tensor, is_floating_point, is_complex, is_nonzero, numel):
     METHODS[_f.__name__] = _f
-METHODS["new_empty_strided"] = lambda self, size, stride, dtype=None, device=None, requires_grad=False, **more: empty_strided(
-    size, stride, dtype=dtype_of(dtype, self.dtype), device=device, requires_grad=requires_grad)
+METHODS["new_empty_strided"] = lambda self, size, stride, dtype=None, device=None, requires_grad=False, **more: (
+    empty_strided(size, stride, dtype=dtype_of(dtype, self.dtype), device=device, requires_grad=requires_grad)
+)
 
 
 def new(self, *data, device=None):

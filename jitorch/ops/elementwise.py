@@ -1,8 +1,10 @@
 """Elementwise operations: one line of the table each.
 
-`define` builds an entry from a promotion rule, a NumPy function, an IR expression and a gradient. The function it returns records
-the operation; `publish` gives it to users as `jitorch.<name>`, as a method, and as the in-place method `<name>_`.
+`define` builds an entry from a promotion rule, a NumPy function, an IR expression and a gradient. The function it
+returns records the operation; `publish` gives it to users as `jitorch.<name>`, as a method, and as the in-place
+method `<name>_`.
 """
+
 from __future__ import annotations
 
 import math
@@ -50,7 +52,9 @@ def shape_of(metas) -> tuple[int, ...]:
 
 def array_meta(a):
     """What promotion needs to know of a reference operand: its Python type, or shape and dtype."""
-    return a if a is None else type(a) if isinstance(a, (bool, int, float)) else Meta(a.shape, dtypes.from_numpy(a.dtype))
+    return (
+        a if a is None else type(a) if isinstance(a, (bool, int, float)) else Meta(a.shape, dtypes.from_numpy(a.dtype))
+    )
 
 
 def as_dtype(number, dtype):
@@ -63,12 +67,15 @@ def to_value(b, v, dtype):
     return b.cast(v, dtype) if hasattr(v, "kind") else b.const(as_dtype(v, dtype), dtype)
 
 
-def define(name: str, numpy, expression=None, vjp=None, *, saves: str = "", promote: str = "same", grad_name=None, check=None):
+def define(
+    name: str, numpy, expression=None, vjp=None, *, saves: str = "", promote: str = "same", grad_name=None, check=None
+):
     """Make an elementwise entry; returns the function that records it.
 
-    numpy(*arrays): operands already cast to the dtype computed in. expression(b, *values): the same in IR, or the name of a map; where it
-    gives None, the reference runs.
-    vjp(ctx, g): gradients of all operands; broadcasting is undone by the engine. check(*metas) raises the user's errors.
+    numpy(*arrays): operands already cast to the dtype computed in. expression(b, *values): the same in IR, or the
+    name of a map; where it gives None, the reference runs.
+    vjp(ctx, g): gradients of all operands; broadcasting is undone by the engine. check(*metas) raises the user's
+    errors.
     """
     if isinstance(expression, str):
         expression = mapped(expression)
@@ -87,7 +94,15 @@ def define(name: str, numpy, expression=None, vjp=None, *, saves: str = "", prom
         result = expression(b, *(v if v is None else to_value(b, v, compute) for v in values))
         return None if result is None else b.cast(result, out)
 
-    op = Op(name, infer=infer, reference=reference, lower=lower if expression else None, vjp=vjp, saves=saves, grad_name=grad_name)
+    op = Op(
+        name,
+        infer=infer,
+        reference=reference,
+        lower=lower if expression else None,
+        vjp=vjp,
+        saves=saves,
+        grad_name=grad_name,
+    )
 
     def function(*inputs):
         return apply(op, inputs)
@@ -110,6 +125,7 @@ def both(expression):
 # -- giving functions to users ---------------------------------------------------------------------------------------
 def publish(name: str, function, *, inplace: bool = True, method: bool = True, public: bool = True, aliases=()) -> None:
     """Give a recording function of one tensor to users: `jitorch.name`, `Tensor.name`, `Tensor.name_`, with `out=`."""
+
     def with_out(input, *, out=None):
         if not hasattr(input, "_meta"):
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
@@ -129,8 +145,10 @@ def publish(name: str, function, *, inplace: bool = True, method: bool = True, p
 
 def inplace_of(function, name: str):
     """The in-place method of a function whose first operand is the tensor."""
+
     def method(self, *args, **kwargs):
         from ..tensor import assign, check_writable
+
         check_writable(self)
         result = function(self, *args, **kwargs)
         if result._grad_fn is not None:
@@ -147,22 +165,34 @@ def keep_old_value(node, x) -> None:
     saved = node.saved
     if any(v is x for v in saved[::3]):
         old = apply(clone.op, (x,))
-        node.saved = tuple(part for i in range(0, len(saved), 3)
-                           for part in ((old, old._storage, old._storage.version) if saved[i] is x else saved[i:i + 3]))
+        node.saved = tuple(
+            part
+            for i in range(0, len(saved), 3)
+            for part in ((old, old._storage, old._storage.version) if saved[i] is x else saved[i : i + 3])
+        )
 
 
 def write_out(out, result):
-    """`out=`: the result is written into `out`, which takes its shape. Returns out (a tuple where there are several)."""
+    """`out=`: the result is written into `out`, which takes its shape.
+
+    Returns out (a tuple where there are several).
+    """
     from ..tensor import assign, clone_of
+
     if isinstance(result, tuple):
-        for o, r in zip(out, result):
+        for o, r in zip(out, result, strict=True):
             write_out(o, r)
         return type(result)(*out) if hasattr(result, "_fields") else tuple(out)
     if out._rg or result._rg:
-        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+        raise RuntimeError(
+            "functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
     if out.shape != result.shape:
         if result._meta.dtype.category > out._meta.dtype.category:
-            raise RuntimeError(f"result type {result.dtype.label} can't be cast to the desired output type {out.dtype.label}")
+            raise RuntimeError(
+                f"result type {result.dtype.label} can't be cast to the desired output type {out.dtype.label}"
+            )
         fresh = clone_of(result.to(out.dtype))
         out._storage, out._meta = fresh._storage, fresh._meta
         return out
@@ -173,7 +203,9 @@ def needs_tensor(name: str, **arguments) -> None:
     """TypeError for the first argument that is no tensor."""
     for position, (key, value) in enumerate(arguments.items(), 1):
         if not hasattr(value, "_meta"):
-            raise TypeError(f"{name}(): argument '{key}' (position {position}) must be Tensor, not {type(value).__name__}")
+            raise TypeError(
+                f"{name}(): argument '{key}' (position {position}) must be Tensor, not {type(value).__name__}"
+            )
 
 
 def zeros_of(meta):
@@ -188,9 +220,12 @@ def no_slope(ctx, g):
 
 def scipy_function(name: str):
     """scipy.special's function of that name; SciPy is imported when it first runs."""
+
     def call(*arrays):
         import scipy.special
+
         return getattr(scipy.special, name)(*arrays)
+
     return call
 
 
@@ -204,9 +239,18 @@ def where_lower(b, condition, x, y):
     return b.where(condition, to_value(b, x, d), to_value(b, y, d))
 
 
-where_op = Op("where", infer=where_infer, reference=lambda c, x, y: np.where(c, x, y), lower=where_lower, saves="0",
-              vjp=lambda c, g: (None, apply(where_op, (c.input(0), g, 0)) if c.needs[1] else None,
-                                apply(where_op, (c.input(0), 0, g)) if c.needs[2] else None))
+where_op = Op(
+    "where",
+    infer=where_infer,
+    reference=lambda c, x, y: np.where(c, x, y),
+    lower=where_lower,
+    saves="0",
+    vjp=lambda c, g: (
+        None,
+        apply(where_op, (c.input(0), g, 0)) if c.needs[1] else None,
+        apply(where_op, (c.input(0), 0, g)) if c.needs[2] else None,
+    ),
+)
 
 
 def where_of(condition, a, b):
@@ -221,13 +265,31 @@ def gradient(name: str, expression, vjp, saves: str) -> None:
     FUNCTIONS[name] = define(name, *both(expression), vjp, saves=saves)
 
 
-gradient("sigmoid_backward", lambda g, o: g * (1 - o) * o,
-         lambda c, h: (FUNCTIONS["sigmoid_backward"](h, c.input(1)) if c.needs[0] else None, h * c.input(0) * (1 - 2 * c.input(1)) if c.needs[1] else None), "01")
-gradient("tanh_backward", lambda g, o: g * (1 - o * o),
-         lambda c, h: (FUNCTIONS["tanh_backward"](h, c.input(1)) if c.needs[0] else None, h * c.input(0) * (-2 * c.input(1)) if c.needs[1] else None), "01")
+gradient(
+    "sigmoid_backward",
+    lambda g, o: g * (1 - o) * o,
+    lambda c, h: (
+        FUNCTIONS["sigmoid_backward"](h, c.input(1)) if c.needs[0] else None,
+        h * c.input(0) * (1 - 2 * c.input(1)) if c.needs[1] else None,
+    ),
+    "01",
+)
+gradient(
+    "tanh_backward",
+    lambda g, o: g * (1 - o * o),
+    lambda c, h: (
+        FUNCTIONS["tanh_backward"](h, c.input(1)) if c.needs[0] else None,
+        h * c.input(0) * (-2 * c.input(1)) if c.needs[1] else None,
+    ),
+    "01",
+)
 FUNCTIONS["relu_backward"] = define(
-    "relu_backward", lambda g, o: np.where(o <= 0, 0, g), lambda b, g, o: b.where(o <= 0, b.const(0, g.dtype), g),
-    lambda c, h: (FUNCTIONS["relu_backward"](h, c.input(1)), None), saves="1")
+    "relu_backward",
+    lambda g, o: np.where(o <= 0, 0, g),
+    lambda b, g, o: b.where(o <= 0, b.const(0, g.dtype), g),
+    lambda c, h: (FUNCTIONS["relu_backward"](h, c.input(1)), None),
+    saves="1",
+)
 
 
 # -- unary: name, NumPy, expression, gradient(ctx, g), saves, promotion ----------------------------------------------
@@ -244,6 +306,7 @@ def not_bool(message: str):
     def check(m):
         if m.dtype is bool_:
             raise RuntimeError(message)
+
     return check
 
 
@@ -298,7 +361,14 @@ UNARY = [
     ("log10", np.log10, "log10", lambda c, g: (g / (c.input(0) * LN10),), "0", "float"),
     ("log1p", np.log1p, "log1p", lambda c, g: (g / (c.input(0) + 1),), "0", "float"),
     ("sqrt", np.sqrt, "sqrt", lambda c, g: (g / (c.output() * 2),), "o", "float"),
-    ("rsqrt", lambda x: 1 / np.sqrt(x), "rsqrt", lambda c, g: (g * (c.output() * c.output() * c.output()) * -0.5,), "o", "float"),
+    (
+        "rsqrt",
+        lambda x: 1 / np.sqrt(x),
+        "rsqrt",
+        lambda c, g: (g * (c.output() * c.output() * c.output()) * -0.5,),
+        "o",
+        "float",
+    ),
     ("sin", np.sin, "sin", lambda c, g: (g * c.input(0).cos(),), "0", "float"),
     ("cos", np.cos, "cos", lambda c, g: (-g * c.input(0).sin(),), "0", "float"),
     ("tan", np.tan, "tan", lambda c, g: (g * (1 + c.output() * c.output()),), "o", "float"),
@@ -311,27 +381,102 @@ UNARY = [
     ("asinh", np.arcsinh, "asinh", lambda c, g: (g * (c.input(0) * c.input(0) + 1).rsqrt(),), "0", "float"),
     ("acosh", np.arccosh, "acosh", lambda c, g: (g * (c.input(0) * c.input(0) - 1).rsqrt(),), "0", "float"),
     ("atanh", np.arctanh, "atanh", lambda c, g: (g / (1 - c.input(0) * c.input(0)),), "0", "float"),
-    ("sigmoid", scipy_function("expit"), "sigmoid", lambda c, g: (FUNCTIONS["sigmoid_backward"](g, c.output()),), "o", "float"),
-    ("erf", scipy_function("erf"), "erf", lambda c, g: (g * (c.input(0) * -c.input(0)).exp() * (2 / math.sqrt(math.pi)),), "0", "float"),
-    ("erfc", scipy_function("erfc"), "erfc", lambda c, g: (g * (c.input(0) * -c.input(0)).exp() * (-2 / math.sqrt(math.pi)),), "0", "float"),
-    ("erfinv", scipy_function("erfinv"), None, lambda c, g: (g * (c.output() * c.output()).exp() * (math.sqrt(math.pi) / 2),), "o", "float"),
+    (
+        "sigmoid",
+        scipy_function("expit"),
+        "sigmoid",
+        lambda c, g: (FUNCTIONS["sigmoid_backward"](g, c.output()),),
+        "o",
+        "float",
+    ),
+    (
+        "erf",
+        scipy_function("erf"),
+        "erf",
+        lambda c, g: (g * (c.input(0) * -c.input(0)).exp() * (2 / math.sqrt(math.pi)),),
+        "0",
+        "float",
+    ),
+    (
+        "erfc",
+        scipy_function("erfc"),
+        "erfc",
+        lambda c, g: (g * (c.input(0) * -c.input(0)).exp() * (-2 / math.sqrt(math.pi)),),
+        "0",
+        "float",
+    ),
+    (
+        "erfinv",
+        scipy_function("erfinv"),
+        None,
+        lambda c, g: (g * (c.output() * c.output()).exp() * (math.sqrt(math.pi) / 2),),
+        "o",
+        "float",
+    ),
     ("lgamma", scipy_function("gammaln"), "lgamma", lambda c, g: (g * c.input(0).digamma(),), "0", "float"),
     ("digamma", scipy_function("psi"), "digamma", lambda c, g: (g * c.input(0).polygamma(1),), "0", "float"),
     ("reciprocal", lambda x: 1 / x, "reciprocal", lambda c, g: (-g * (c.output() * c.output()),), "o", "float"),
-    ("relu", lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)).astype(x.dtype), lambda b, x: b.map("maximum", x, 0),
-     lambda c, g: (FUNCTIONS["relu_backward"](g, c.output()),), "o", "same"),
+    (
+        "relu",
+        lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)).astype(x.dtype),
+        lambda b, x: b.map("maximum", x, 0),
+        lambda c, g: (FUNCTIONS["relu_backward"](g, c.output()),),
+        "o",
+        "same",
+    ),
     ("_square", lambda x: x * x, lambda b, x: x * x, lambda c, g: (g * c.input(0) * 2,), "0", "number"),
-    ("_cube", lambda x: x * x * x, lambda b, x: x * x * x, lambda c, g: (g * c.input(0) * c.input(0) * 3,), "0", "number"),
-    ("deg2rad", lambda x: x * x.dtype.type(RADIANS), lambda b, x: x * RADIANS, lambda c, g: (g * RADIANS,), "", "float"),
-    ("rad2deg", lambda x: x * x.dtype.type(1 / RADIANS), lambda b, x: x * (1 / RADIANS), lambda c, g: (g * (1 / RADIANS),), "", "float"),
+    (
+        "_cube",
+        lambda x: x * x * x,
+        lambda b, x: x * x * x,
+        lambda c, g: (g * c.input(0) * c.input(0) * 3,),
+        "0",
+        "number",
+    ),
+    (
+        "deg2rad",
+        lambda x: x * x.dtype.type(RADIANS),
+        lambda b, x: x * RADIANS,
+        lambda c, g: (g * RADIANS,),
+        "",
+        "float",
+    ),
+    (
+        "rad2deg",
+        lambda x: x * x.dtype.type(1 / RADIANS),
+        lambda b, x: x * (1 / RADIANS),
+        lambda c, g: (g * (1 / RADIANS),),
+        "",
+        "float",
+    ),
     ("sinc", np.sinc, sinc_expression, sinc_slope, "0", "float"),
-    ("angle", lambda x: np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0)).astype(x.dtype),
-     lambda b, x: b.where(b.map("isnan", x), x, b.where(x < 0, b.const(math.pi, x.dtype), b.const(0, x.dtype))), no_slope, "", "float"),
+    (
+        "angle",
+        lambda x: np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0)).astype(x.dtype),
+        lambda b, x: b.where(b.map("isnan", x), x, b.where(x < 0, b.const(math.pi, x.dtype), b.const(0, x.dtype))),
+        no_slope,
+        "",
+        "float",
+    ),
     ("isnan", np.isnan, float_test("isnan", False), None, "", "test"),
     ("isinf", np.isinf, float_test("isinf", False), None, "", "test"),
     ("isfinite", np.isfinite, float_test("isfinite", True), None, "", "test"),
-    ("isposinf", lambda x: np.isinf(x) & (x > 0), lambda b, x: float_test("isinf", False)(b, x) & (x > b.const(0, x.dtype)), None, "", "test"),
-    ("isneginf", lambda x: np.isinf(x) & (x < 0), lambda b, x: float_test("isinf", False)(b, x) & (x < b.const(0, x.dtype)), None, "", "test"),
+    (
+        "isposinf",
+        lambda x: np.isinf(x) & (x > 0),
+        lambda b, x: float_test("isinf", False)(b, x) & (x > b.const(0, x.dtype)),
+        None,
+        "",
+        "test",
+    ),
+    (
+        "isneginf",
+        lambda x: np.isinf(x) & (x < 0),
+        lambda b, x: float_test("isinf", False)(b, x) & (x < b.const(0, x.dtype)),
+        None,
+        "",
+        "test",
+    ),
     ("isreal", lambda x: np.ones(x.shape, bool), lambda b, x: b.full(x.shape, True, bool_), None, "", "test"),
     ("signbit", lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, signbit_expression, None, "", "test"),
     ("logical_not", np.logical_not, "not", None, "", "logical"),
@@ -339,20 +484,47 @@ UNARY = [
 ]
 
 CHECKS = {
-    "neg": not_bool("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
-                    "`logical_not()` operator instead."),
+    "neg": not_bool(
+        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a "
+        "mask, use the `~` or "
+        "`logical_not()` operator instead."
+    ),
     "relu": not_bool("Boolean inputs not supported for relu"),
 }
 ALIASES = {
-    "neg": ("negative",), "abs": ("absolute",), "trunc": ("fix",), "asin": ("arcsin",), "acos": ("arccos",), "atan": ("arctan",),
-    "asinh": ("arcsinh",), "acosh": ("arccosh",), "atanh": ("arctanh",),
+    "neg": ("negative",),
+    "abs": ("absolute",),
+    "trunc": ("fix",),
+    "asin": ("arcsin",),
+    "acos": ("arccos",),
+    "atan": ("arctan",),
+    "asinh": ("arcsinh",),
+    "acosh": ("arccosh",),
+    "atanh": ("arctanh",),
 }
 GRAD_NAMES = {"_square": "PowBackward0", "_cube": "PowBackward0"}
-TESTS = ("isnan", "isinf", "isfinite", "isposinf", "isneginf", "isreal", "signbit", "angle")     # no in-place form in PyTorch
+TESTS = (
+    "isnan",
+    "isinf",
+    "isfinite",
+    "isposinf",
+    "isneginf",
+    "isreal",
+    "signbit",
+    "angle",
+)  # no in-place form in PyTorch
 
 for _name, _numpy, _expression, _vjp, _saves, _promote in UNARY:
-    FUNCTIONS[_name] = define(_name, _numpy, _expression, _vjp, saves=_saves, promote=_promote, check=CHECKS.get(_name),
-                              grad_name=GRAD_NAMES.get(_name))
+    FUNCTIONS[_name] = define(
+        _name,
+        _numpy,
+        _expression,
+        _vjp,
+        saves=_saves,
+        promote=_promote,
+        check=CHECKS.get(_name),
+        grad_name=GRAD_NAMES.get(_name),
+    )
     if not _name.startswith("_"):
         publish(_name, FUNCTIONS[_name], aliases=ALIASES.get(_name, ()), inplace=_name not in TESTS)
 
@@ -366,10 +538,16 @@ def logical(name: str, over_bool: str):
 def check_sub(a, b):
     kinds = [bool_ if m is bool else None if isinstance(m, type) else m.dtype for m in (a, b)]
     if kinds[0] is bool_ and kinds[1] is bool_:
-        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+            "`logical_xor()` operator instead."
+        )
     if bool_ in kinds:
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
-                           "`~` or `logical_not()` operator instead.")
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the "
+            "`~` or `logical_not()` operator instead."
+        )
 
 
 def mul_slope(c, g):
@@ -388,9 +566,11 @@ def no_zero(divisor) -> None:
 
 def checked(function):
     """A NumPy division that raises PyTorch's error for an integer divided by zero."""
+
     def divide(a, d):
         no_zero(d)
         return function(a, d)
+
     return divide
 
 
@@ -402,11 +582,16 @@ def trunc_divide(a, d):
 
 
 def division(floats, ints):
-    """Lowering of a division: integers by a number (known not to be zero) compile; by a tensor, the reference runs and checks."""
+    """Lowering of a division:
+
+    integers by a number (known not to be zero) compile; by a tensor, the reference runs and checks.
+    """
+
     def expression(b, a, d):
         if a.dtype.category == FLOAT:
             return floats(b, a, d)
         return ints(b, a, d) if isinstance(b.metas[1], type) else None
+
     return expression
 
 
@@ -418,11 +603,13 @@ def trunc_ints(b, a, d):
 
 def larger_slope(sign: str):
     """Gradient of maximum (">") or minimum ("<"): halves where the operands are equal."""
+
     def slope(c, g):
         x, y = c.input(0), c.input(1)
         tie = where_of(x == y, g / 2, g)
         lose_x, lose_y = (x < y, y < x) if sign == ">" else (x > y, y > x)
         return (where_of(lose_x, 0, tie) if c.needs[0] else None, where_of(lose_y, 0, tie) if c.needs[1] else None)
+
     return slope
 
 
@@ -431,11 +618,14 @@ def fmax_slope(sign: str):
         x, y = c.input(0), c.input(1)
         first = (x >= y if sign == ">" else x <= y).logical_or(y.isnan())
         return (where_of(first, g, 0), where_of(first, 0, g))
+
     return slope
 
 
 def fmax_expression(name: str):
-    return lambda b, x, y: b.map(name if x.dtype.category == FLOAT else name.replace("fmax", "maximum").replace("fmin", "minimum"), x, y)
+    return lambda b, x, y: b.map(
+        name if x.dtype.category == FLOAT else name.replace("fmax", "maximum").replace("fmin", "minimum"), x, y
+    )
 
 
 def bits(x) -> int:
@@ -496,6 +686,7 @@ def logaddexp_of(name: str, exp: str, log: str):
     def slope(c, g):
         x, y = c.input(0), c.input(1)
         return (g / (1 + getattr(y - x, exp)()), g / (1 + getattr(x - y, exp)()))
+
     return name, getattr(np, name), expression, slope, "01", "floating"
 
 
@@ -508,7 +699,7 @@ def pow_reference(x, y):
     if x.dtype.kind not in "iu":
         return np.power(x, y)
     result = np.power(x, np.maximum(y, 0))
-    if x.dtype.kind == "i":      # a negative power of an integer: 0, unless the base is 1 or -1
+    if x.dtype.kind == "i":  # a negative power of an integer: 0, unless the base is 1 or -1
         result = np.where(y < 0, np.where(x == 1, 1, np.where(x == -1, np.where(y % 2 == 0, 1, -1), 0)), result)
     return result
 
@@ -583,24 +774,72 @@ BINARY = [
     ("mul", np.multiply, logical("mul", "and"), mul_slope, "01", "same"),
     ("div", np.divide, "div", div_slope, "01", "float"),
     ("_div_floor", checked(np.floor_divide), division(mapped("floordiv"), mapped("floordiv")), no_slope, "", "number"),
-    ("_div_trunc", checked(trunc_divide), division(lambda b, a, d: b.map("trunc", a / d), trunc_ints), no_slope, "", "number"),
-    ("remainder", checked(np.remainder), division(mapped("remainder"), mapped("remainder")), remainder_slope, "01", "number"),
-    ("fmod", checked(np.fmod), division(mapped("fmod"), lambda b, a, d: a - trunc_ints(b, a, d) * d), fmod_slope, "01", "number"),
+    (
+        "_div_trunc",
+        checked(trunc_divide),
+        division(lambda b, a, d: b.map("trunc", a / d), trunc_ints),
+        no_slope,
+        "",
+        "number",
+    ),
+    (
+        "remainder",
+        checked(np.remainder),
+        division(mapped("remainder"), mapped("remainder")),
+        remainder_slope,
+        "01",
+        "number",
+    ),
+    (
+        "fmod",
+        checked(np.fmod),
+        division(mapped("fmod"), lambda b, a, d: a - trunc_ints(b, a, d) * d),
+        fmod_slope,
+        "01",
+        "number",
+    ),
     ("pow", pow_reference, pow_expression, pow_slope, "01o", "same"),
     ("maximum", np.maximum, logical("maximum", "or"), larger_slope(">"), "01", "same"),
     ("minimum", np.minimum, logical("minimum", "and"), larger_slope("<"), "01", "same"),
     ("fmax", np.fmax, fmax_expression("fmax"), fmax_slope(">"), "01", "same"),
     ("fmin", np.fmin, fmax_expression("fmin"), fmax_slope("<"), "01", "same"),
     ("atan2", np.arctan2, "atan2", atan2_slope, "01", "float"),
-    ("hypot", np.hypot, hypot_expression, lambda c, g: (g * (c.input(0) / c.output()), g * (c.input(1) / c.output())), "01o", "floating"),
+    (
+        "hypot",
+        np.hypot,
+        hypot_expression,
+        lambda c, g: (g * (c.input(0) / c.output()), g * (c.input(1) / c.output())),
+        "01o",
+        "floating",
+    ),
     ("copysign", np.copysign, "copysign", copysign_slope, "0o", "float"),
-    ("nextafter", np.nextafter, None, lambda c, g: (where_of(c.input(0) == c.input(1), 0, g), zeros_of(c.metas[1])), "01", "floating"),
-    ("heaviside", lambda x, v: np.where(x == 0, v, x > 0), lambda b, x, v: b.where(x.eq(0), v, b.cast(x > 0, v.dtype)), None, "", "same"),
+    (
+        "nextafter",
+        np.nextafter,
+        None,
+        lambda c, g: (where_of(c.input(0) == c.input(1), 0, g), zeros_of(c.metas[1])),
+        "01",
+        "floating",
+    ),
+    (
+        "heaviside",
+        lambda x, v: np.where(x == 0, v, x > 0),
+        lambda b, x, v: b.where(x.eq(0), v, b.cast(x > 0, v.dtype)),
+        None,
+        "",
+        "same",
+    ),
     ("xlogy", xlogy, xlogy_expression, xlogy_slope, "01", "float"),
     logaddexp_of("logaddexp", "exp", "log"),
     logaddexp_of("logaddexp2", "exp2", "log2"),
-    ("ldexp", lambda x, n: x * np.exp2(n), lambda b, x, n: x * b.map("exp2", n),
-     lambda c, g: (g * c.input(1).exp2(), g * c.output() * LN2 if c.needs[1] else None), "1o", "float"),
+    (
+        "ldexp",
+        lambda x, n: x * np.exp2(n),
+        lambda b, x, n: x * b.map("exp2", n),
+        lambda c, g: (g * c.input(1).exp2(), g * c.output() * LN2 if c.needs[1] else None),
+        "1o",
+        "float",
+    ),
     ("gcd", np.gcd, None, None, "", "integer"),
     ("lcm", np.lcm, None, None, "", "integer"),
     ("lt", np.less, "lt", None, "", "test"),
@@ -620,7 +859,9 @@ BINARY = [
 ]
 BINARY_CHECKS = {"sub": check_sub, "pow": pow_check, "heaviside": heaviside_check}
 for _name, _numpy, _expression, _vjp, _saves, _promote in BINARY:
-    FUNCTIONS[_name] = define(_name, _numpy, _expression, _vjp, saves=_saves, promote=_promote, check=BINARY_CHECKS.get(_name))
+    FUNCTIONS[_name] = define(
+        _name, _numpy, _expression, _vjp, saves=_saves, promote=_promote, check=BINARY_CHECKS.get(_name)
+    )
 
 
 # -- more operands ---------------------------------------------------------------------------------------------------
@@ -665,28 +906,55 @@ def clamp_check(x, low, high):
 
 FUNCTIONS["clamp"] = define("clamp", limited, limited_ir, clamp_slope, saves="012", check=clamp_check)
 FUNCTIONS["clamp_backward"] = define(
-    "clamp_backward", lambda g, x, low, high: np.where(inside(x, low, high), g, 0),
+    "clamp_backward",
+    lambda g, x, low, high: np.where(inside(x, low, high), g, 0),
     lambda b, g, x, low, high: b.where(inside_ir(b, x, low, high), g, b.const(0, g.dtype)),
-    lambda c, h: (FUNCTIONS["clamp_backward"](h, c.input(1), c.input(2), c.input(3)), None, None, None), saves="123")
+    lambda c, h: (FUNCTIONS["clamp_backward"](h, c.input(1), c.input(2), c.input(3)), None, None, None),
+    saves="123",
+)
 
 
 def lerp_slope(c, g):
     w = c.input(2)
-    return (g * (1 - w) if c.needs[0] else None, g * w if c.needs[1] else None, g * (c.input(1) - c.input(0)) if c.needs[2] else None)
+    return (
+        g * (1 - w) if c.needs[0] else None,
+        g * w if c.needs[1] else None,
+        g * (c.input(1) - c.input(0)) if c.needs[2] else None,
+    )
 
 
 FUNCTIONS["lerp"] = define(
-    "lerp", lambda a, z, w: np.where(np.abs(w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)),
-    lambda b, a, z, w: b.where(b.map("abs", w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)), lerp_slope, saves="012", promote="floating")
+    "lerp",
+    lambda a, z, w: np.where(np.abs(w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)),
+    lambda b, a, z, w: b.where(b.map("abs", w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)),
+    lerp_slope,
+    saves="012",
+    promote="floating",
+)
 FUNCTIONS["addcmul"] = define(
-    "addcmul", *both(lambda x, a, d, value: x + value * a * d),
-    lambda c, g: (g, g * (c.input(2) * c.input(3)) if c.needs[1] else None, g * (c.input(1) * c.input(3)) if c.needs[2] else None, None),
-    saves="123", promote="number")
+    "addcmul",
+    *both(lambda x, a, d, value: x + value * a * d),
+    lambda c, g: (
+        g,
+        g * (c.input(2) * c.input(3)) if c.needs[1] else None,
+        g * (c.input(1) * c.input(3)) if c.needs[2] else None,
+        None,
+    ),
+    saves="123",
+    promote="number",
+)
 FUNCTIONS["addcdiv"] = define(
-    "addcdiv", *both(lambda x, a, d, value: x + value * a / d),
-    lambda c, g: (g, g * (c.input(3) / c.input(2)) if c.needs[1] else None,
-                  -g * (c.input(3) * c.input(1) / (c.input(2) * c.input(2))) if c.needs[2] else None, None),
-    saves="123", promote="floating")
+    "addcdiv",
+    *both(lambda x, a, d, value: x + value * a / d),
+    lambda c, g: (
+        g,
+        g * (c.input(3) / c.input(2)) if c.needs[1] else None,
+        -g * (c.input(3) * c.input(1) / (c.input(2) * c.input(2))) if c.needs[2] else None,
+        None,
+    ),
+    saves="123",
+    promote="floating",
+)
 
 
 def replaced(x, nan, top, bottom):
@@ -704,12 +972,20 @@ def nan_to_num_reference(x, nan, top, bottom):
 
 
 nan_to_num_op = Op(
-    "nan_to_num", infer=lambda m, *numbers: Meta(m.shape, m.dtype), reference=nan_to_num_reference,
-    lower=lambda b, x, *numbers: replaced_ir(b, x, *(to_value(b, n, x.dtype) for n in numbers)), saves="0",
-    vjp=lambda c, g: (where_of(c.input(0).isfinite(), g, 0), None, None, None))
+    "nan_to_num",
+    infer=lambda m, *numbers: Meta(m.shape, m.dtype),
+    reference=nan_to_num_reference,
+    lower=lambda b, x, *numbers: replaced_ir(b, x, *(to_value(b, n, x.dtype) for n in numbers)),
+    saves="0",
+    vjp=lambda c, g: (where_of(c.input(0).isfinite(), g, 0), None, None, None),
+)
 
-FUNCTIONS["fill"] = define("fill", lambda x, value: np.broadcast_to(value, x.shape), lambda b, x, value: b.expand(value, x.shape),
-                           lambda c, g: (zeros_of(c.metas[0]), g))
+FUNCTIONS["fill"] = define(
+    "fill",
+    lambda x, value: np.broadcast_to(value, x.shape),
+    lambda b, x, value: b.expand(value, x.shape),
+    lambda c, g: (zeros_of(c.metas[0]), g),
+)
 clone = FUNCTIONS["clone"] = define("clone", lambda x: x.copy(), lambda b, x: b.map("copy", x), lambda c, g: (g,))
 
 

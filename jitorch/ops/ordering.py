@@ -1,4 +1,5 @@
 """Sorting, ranks, unique values, binning."""
+
 from __future__ import annotations
 
 import math
@@ -37,12 +38,18 @@ def sort_reference(x, dim, descending):
     return np.take_along_axis(x, index, dim), index
 
 
-sort_op = Op("sort", infer=lambda m, dim, descending: (Meta(m.shape, m.dtype), Meta(m.shape, int64)), reference=sort_reference, saves="o",
-             vjp=lambda ctx, g, _: (None if g is None else back(ctx, g, ctx.output(1), ctx.attrs[0]),))
+sort_op = Op(
+    "sort",
+    infer=lambda m, dim, descending: (Meta(m.shape, m.dtype), Meta(m.shape, int64)),
+    reference=sort_reference,
+    saves="o",
+    vjp=lambda ctx, g, _: (None if g is None else back(ctx, g, ctx.output(1), ctx.attrs[0]),),
+)
 
 
 def sort(input, dim: int = -1, descending: bool = False, *, stable: bool = True, out=None):
-    """(values, indices) in ascending (or descending) order along a dimension. Always stable: equal elements stay in order; NaN is largest.
+    """(values, indices) in ascending (or descending) order along a dimension. Always stable: equal elements stay in
+    order; NaN is largest.
 
     >>> import jitorch as torch
     >>> torch.sort(torch.tensor([3, 1, 2])).values
@@ -75,7 +82,7 @@ def topk_reference(x, k, dim, largest):
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     n = x.shape[dim]
-    if 0 < k < n // 8:      # a partition first: O(n)
+    if 0 < k < n // 8:  # a partition first: O(n)
         part = np.argpartition(x, n - k if largest else k - 1, axis=dim)
         chosen = np.sort(np.take(part, range(n - k, n) if largest else range(k), dim), dim)
         index = np.take_along_axis(chosen, order(np.take_along_axis(x, chosen, dim), dim, largest), dim)
@@ -84,18 +91,32 @@ def topk_reference(x, k, dim, largest):
     return np.take_along_axis(x, index, dim), index
 
 
-topk_op = Op("topk", infer=topk_infer, reference=topk_reference, saves="o",
-             vjp=lambda ctx, g, _: (None if g is None else back(ctx, g, ctx.output(1), ctx.attrs[1]),))
+topk_op = Op(
+    "topk",
+    infer=topk_infer,
+    reference=topk_reference,
+    saves="o",
+    vjp=lambda ctx, g, _: (None if g is None else back(ctx, g, ctx.output(1), ctx.attrs[1]),),
+)
 
 
 def topk(input, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out=None):
-    """(values, indices) of the k largest (or smallest) elements along a dimension, in order. RuntimeError for k out of range."""
-    return finish(RETURN_TYPES["topk"](*apply(topk_op, (input,), (int(k), wrap_dim(dim, input.ndim), bool(largest)))), out)
+    """(values, indices) of the k largest (or smallest) elements along a dimension, in order.
+
+    RuntimeError for k out of range.
+    """
+    return finish(
+        RETURN_TYPES["topk"](*apply(topk_op, (input,), (int(k), wrap_dim(dim, input.ndim), bool(largest)))), out
+    )
 
 
 # -- one element of each line ------------------------------------------------------------------------------------------
 def choice_op(name: str, choose) -> Op:
-    """An entry with attributes (dims, keepdim, ...): choose(x, dim, ...) gives an index for each line, with the dimension kept."""
+    """An entry with attributes (dims, keepdim, ...):
+
+    choose(x, dim, ...) gives an index for each line, with the dimension kept.
+    """
+
     def infer(m, dims, keepdim, *more):
         not_empty(name)(m, dims)
         shape = reduced_shape(m.shape, dims, keepdim)
@@ -108,12 +129,22 @@ def choice_op(name: str, choose) -> Op:
         shape = reduced_shape(x.shape, dims, keepdim)
         return np.take_along_axis(x, index, dims[0]).reshape(shape), index.reshape(shape)
 
-    return Op(name, infer=infer, reference=reference, saves="o", vjp=lambda ctx, g, _: (None if g is None else to_index(ctx, g, ctx.output(1)),))
+    return Op(
+        name,
+        infer=infer,
+        reference=reference,
+        saves="o",
+        vjp=lambda ctx, g, _: (None if g is None else to_index(ctx, g, ctx.output(1)),),
+    )
 
 
 def rank(x, dim: int, k) -> np.ndarray:
     """The index of the k-th smallest (from 0) of each line; k may be an array, one number for each line."""
-    return np.take_along_axis(order(x, dim, False), np.broadcast_to(k, [1 if d == dim else n for d, n in enumerate(x.shape)]).astype(np.int64), dim)
+    return np.take_along_axis(
+        order(x, dim, False),
+        np.broadcast_to(k, [1 if d == dim else n for d, n in enumerate(x.shape)]).astype(np.int64),
+        dim,
+    )
 
 
 def median_index(x, dim):
@@ -146,6 +177,7 @@ mode_op, kthvalue_op = choice_op("mode", mode_index), choice_op("kthvalue", lamb
 
 def whole_median(name: str, index) -> Op:
     """The median of all elements; its gradient goes in equal parts to all elements that have its value."""
+
     def reference(x):
         flat = x.reshape(-1)
         return flat[index(flat, 0)[0]] if flat.size else np.nan
@@ -155,7 +187,14 @@ def whole_median(name: str, index) -> Op:
         hit = nan_hits(x, out)
         return (where_of(hit, g / sum(hit), 0),)
 
-    return Op(f"{name}.all", infer=lambda m: Meta((), m.dtype), reference=reference, vjp=slope, saves="0o", grad_name=f"{name.capitalize()}Backward0")
+    return Op(
+        f"{name}.all",
+        infer=lambda m: Meta((), m.dtype),
+        reference=reference,
+        vjp=slope,
+        saves="0o",
+        grad_name=f"{name.capitalize()}Backward0",
+    )
 
 
 def median_function(name: str, along: Op, whole: Op):
@@ -168,7 +207,10 @@ def median_function(name: str, along: Op, whole: Op):
 
     function.__name__ = function.__qualname__ = name
     what = "the lower of two middle values" if name == "median" else "NaN left out"
-    function.__doc__ = f"The median of all elements ({what}), or (values, indices) along a dimension. IndexError for an empty dimension."
+    function.__doc__ = (
+        f"The median of all elements ({what}), or (values, indices) along a dimension. IndexError for an "
+        "empty dimension."
+    )
     PUBLIC[name] = METHODS[name] = function
 
 
@@ -177,7 +219,8 @@ median_function("nanmedian", nanmedian_op, whole_median("nanmedian", nanmedian_i
 
 
 def mode(input, dim: int = -1, keepdim: bool = False, *, out=None):
-    """(values, indices): the most frequent value along a dimension, the smallest of several, and the index of its last occurrence."""
+    """(values, indices): the most frequent value along a dimension, the smallest of several, and the index of its last
+    occurrence."""
     return finish(RETURN_TYPES["mode"](*apply(mode_op, (input,), (dims_of(input.ndim, dim), bool(keepdim)))), out)
 
 
@@ -195,7 +238,9 @@ def quantile_of(name: str, input, q, dim, keepdim, interpolation, skip_nan: bool
     if input.dtype.category != FLOAT:
         raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
     if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-        raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}"
+        )
     q_tensor = hasattr(q, "_meta")
     if not q_tensor:
         if not 0 <= q <= 1:
@@ -211,9 +256,9 @@ def quantile_of(name: str, input, q, dim, keepdim, interpolation, skip_nan: bool
     x = reshape(input, (-1,)) if dim is None else input if input.ndim else reshape(input, (1,))
     x = sort(x.transpose(axis, -1) if x.ndim > 1 else x).values
     n = x.shape[-1]
-    where = reshape(q, (-1,))                                                # (quantiles,)
+    where = reshape(q, (-1,))  # (quantiles,)
     if skip_nan:
-        last = (~x.isnan()).sum(-1, keepdim=True).to(x.dtype) - 1              # (..., 1)
+        last = (~x.isnan()).sum(-1, keepdim=True).to(x.dtype) - 1  # (..., 1)
         place = where * where_of(last < 0, 0, last)
     else:
         place = (where * (n - 1)).expand(*x.shape[:-1], where.shape[0])
@@ -226,7 +271,7 @@ def quantile_of(name: str, input, q, dim, keepdim, interpolation, skip_nan: bool
     result = low.lerp(high, weight.to(x.dtype).expand(*low.shape))
     if not skip_nan:
         result = where_of(x.isnan().any(-1, True), math.nan, result)
-    result = result.movedim(-1, 0)                                            # (quantiles, ..., rest without dim)
+    result = result.movedim(-1, 0)  # (quantiles, ..., rest without dim)
     if dim is not None and input.ndim:
         result = result.unsqueeze(-1).transpose(axis + 1, -1)
         result = result if keepdim else result.squeeze(axis + 1)
@@ -236,7 +281,8 @@ def quantile_of(name: str, input, q, dim, keepdim, interpolation, skip_nan: bool
 
 
 def quantile(input, q, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear", out=None):
-    """The q-quantiles (a number or vector in [0, 1]) of all elements or along a dimension; a vector of q comes first in the shape.
+    """The q-quantiles (a number or vector in [0, 1]) of all elements or along a dimension; a vector of q comes first
+    in the shape.
 
     interpolation: "linear", "lower", "higher", "midpoint" or "nearest". RuntimeError for q out of range or integers.
     """
@@ -249,8 +295,13 @@ def nanquantile(input, q, dim: int | None = None, keepdim: bool = False, *, inte
 
 
 # -- unique values: their number is known only when they are, so these run at once -------------------------------------
-def unique(input, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None):
-    """The distinct elements (or slices along `dim`), sorted; with the index of each element's value, and how often each occurs."""
+def unique(
+    input, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+):
+    """The distinct elements (or slices along `dim`), sorted;
+
+    with the index of each element's value, and how often each occurs.
+    """
     a = input.detach()._array()
     if dim is not None:
         dim = wrap_dim(dim, input.ndim)
@@ -260,12 +311,19 @@ def unique(input, sorted: bool = True, return_inverse: bool = False, return_coun
 
 
 def chosen(parts, return_inverse: bool, return_counts: bool):
-    tensors = [from_array(np.array(p, order="C")) for p, wanted in zip(parts, (True, return_inverse, return_counts)) if wanted]
+    tensors = [
+        from_array(np.array(p, order="C"))
+        for p, wanted in zip(parts, (True, return_inverse, return_counts), strict=True)
+        if wanted
+    ]
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
 def unique_consecutive(input, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None):
-    """The elements (or slices along `dim`) that differ from the one before; with the index of each element's run, and the runs' lengths."""
+    """The elements (or slices along `dim`) that differ from the one before;
+
+    with the index of each element's run, and the runs' lengths.
+    """
     a = input.detach()._array()
     lines = a.reshape(-1) if dim is None else np.moveaxis(a, wrap_dim(dim, input.ndim), 0)
     n = lines.shape[0]
@@ -281,8 +339,12 @@ def unique_consecutive(input, return_inverse: bool = False, return_counts: bool 
 # -- bins --------------------------------------------------------------------------------------------------------------
 def search_infer(edges, values, right, dtype):
     if len(edges.shape) != 1 and tuple(edges.shape[:-1]) != tuple(values.shape[:-1]):
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input "
-                           f"value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}")
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
+            "boundaries tensor and input "
+            f"value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value "
+            f"tensor {list(values.shape)}"
+        )
     return Meta(values.shape, dtype)
 
 
@@ -299,8 +361,18 @@ def search_reference(edges, values, right, dtype):
 search_op = Op("searchsorted", infer=search_infer, reference=search_reference)
 
 
-def searchsorted(sorted_sequence, input, *, out_int32: bool = False, right: bool = False, side: str | None = None, sorter=None, out=None):
-    """Where to insert values so that the innermost dimension of sorted_sequence stays sorted: before equal elements, or after them if `right`.
+def searchsorted(
+    sorted_sequence,
+    input,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter=None,
+    out=None,
+):
+    """Where to insert values so that the innermost dimension of sorted_sequence stays sorted: before equal elements,
+    or after them if `right`.
 
     RuntimeError where the leading dimensions differ, or for contradicting side and right.
     """
@@ -308,19 +380,27 @@ def searchsorted(sorted_sequence, input, *, out_int32: bool = False, right: bool
         if side not in ("left", "right"):
             raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
         if side == "left" and right:
-            raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+            raise RuntimeError(
+                "torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True"
+            )
         right = side == "right"
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
-    values = input if hasattr(input, "_meta") else PUBLIC["scalar_tensor"](operand(input, "searchsorted"), dtype=sorted_sequence.dtype)
-    if values.dtype is not sorted_sequence.dtype:
-        raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
-                           f"{sorted_sequence.dtype.label} and input value tensor dtype {values.dtype.label}")
+    values = (
+        input
+        if hasattr(input, "_meta")
+        else PUBLIC["scalar_tensor"](operand(input, "searchsorted"), dtype=sorted_sequence.dtype)
+    )
+    common = dtypes.promote_types(values.dtype, sorted_sequence.dtype)
+    sorted_sequence, values = sorted_sequence.to(common), values.to(common)
     return finish(apply(search_op, (sorted_sequence, values), (bool(right), int32 if out_int32 else int64)), out)
 
 
 def bucketize(input, boundaries, *, out_int32: bool = False, right: bool = False, out=None):
-    """The index of the bucket between sorted boundaries that each value falls in. RuntimeError unless boundaries is a vector."""
+    """The index of the bucket between sorted boundaries that each value falls in.
+
+    RuntimeError unless boundaries is a vector.
+    """
     if boundaries.ndim != 1:
         raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
     return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
@@ -354,7 +434,10 @@ def histc(input, bins: int = 100, min: float = 0, max: float = 0, *, out=None):
 
 
 def bincount(input, weights=None, minlength: int = 0):
-    """How often each whole number from 0 occurs (or the sum of its weights). RuntimeError for negative numbers. Runs at once: its size depends on the values."""
+    """How often each whole number from 0 occurs (or the sum of its weights).
+
+    RuntimeError for negative numbers. Runs at once: its size depends on the values.
+    """
     if input.dtype.category == FLOAT:
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{input.dtype.label}'")
     a = input._array()
@@ -370,16 +453,35 @@ def bincount(input, weights=None, minlength: int = 0):
     return from_array(np.bincount(a, weights.detach()._array(), minlength=minlength).astype(kind))
 
 
-isin_op = Op("isin", infer=lambda m, tests, invert: Meta(m.shape, bool_), reference=lambda x, tests, invert: np.isin(x, tests, invert=invert))
+isin_op = Op(
+    "isin",
+    infer=lambda m, tests, invert: Meta(m.shape, bool_),
+    reference=lambda x, tests, invert: np.isin(x, tests, invert=invert),
+)
 
 
 def isin(elements, test_elements, *, assume_unique: bool = False, invert: bool = False, out=None):
     """Whether each element is among test_elements (or, with invert, is not). Either may be a number."""
-    elements, test_elements = (x if hasattr(x, "_meta") else tensor(operand(x, "isin")) for x in (elements, test_elements))
+    elements, test_elements = (
+        x if hasattr(x, "_meta") else tensor(operand(x, "isin")) for x in (elements, test_elements)
+    )
     return finish(apply(isin_op, (elements, test_elements), (bool(invert),)), out)
 
 
 PUBLIC["isin"] = isin
-for _f in (sort, argsort, msort, topk, mode, kthvalue, quantile, nanquantile, unique, unique_consecutive, histc, bincount):
+for _f in (
+    sort,
+    argsort,
+    msort,
+    topk,
+    mode,
+    kthvalue,
+    quantile,
+    nanquantile,
+    unique,
+    unique_consecutive,
+    histc,
+    bincount,
+):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 PUBLIC["searchsorted"], PUBLIC["bucketize"] = searchsorted, bucketize

@@ -1,9 +1,10 @@
 """Random tensors.
 
-Element i of a draw is a function of the generator's seed and of (its counter + i) alone; see philox.py for the function. The counter is
-moved on when a draw is recorded, so draws are the same whatever runs when, on whichever tier. The numbers are not PyTorch's for the same
-seed; their distributions are.
+Element i of a draw is a function of the generator's seed and of (its counter + i) alone; see philox.py for the
+function. The counter is moved on when a draw is recorded, so draws are the same whatever runs when, on whichever
+tier. The numbers are not PyTorch's for the same seed; their distributions are.
 """
+
 from __future__ import annotations
 
 import math
@@ -32,9 +33,9 @@ DEFAULT_SEED = 67280421310721
 # -- generators --------------------------------------------------------------------------------------------------------
 def signed(seed: int) -> int:
     """A seed of up to 64 bits as a signed 64-bit integer. RuntimeError for one that doesn't fit."""
-    if not -2 ** 63 <= seed < 2 ** 64:
+    if not -(2**63) <= seed < 2**64:
         raise RuntimeError("Overflow when unpacking long long")
-    return seed - 2 ** 64 if seed >= 2 ** 63 else seed
+    return seed - 2**64 if seed >= 2**63 else seed
 
 
 class Generator:
@@ -57,7 +58,7 @@ class Generator:
         """Take n places of the counter: (seed, the first place)."""
         with self._lock:
             first = self._counter
-            self._counter = signed((first + n) % 2 ** 64)
+            self._counter = signed((first + n) % 2**64)
             return self._seed, first
 
     def manual_seed(self, seed: int) -> Generator:
@@ -75,7 +76,7 @@ class Generator:
 
     def initial_seed(self) -> int:
         """The seed it started from."""
-        return self._seed % 2 ** 64
+        return self._seed % 2**64
 
     def get_state(self):
         """The state as a uint8 tensor, for `set_state`."""
@@ -119,7 +120,10 @@ default_generator = Generator()
 
 
 class ThreadDefault(threading.local):
-    """A thread's own default generator, if it has one: the workers of a DataLoader draw the same numbers however they are scheduled."""
+    """A thread's own default generator, if it has one:
+
+    the workers of a DataLoader draw the same numbers however they are scheduled.
+    """
 
     generator: Generator | None = None
 
@@ -137,14 +141,21 @@ def source(generator) -> Generator:
 
 # -- entries -----------------------------------------------------------------------------------------------------------
 def draw_op(name: str, expression) -> Op:
-    """An entry whose operands are seed, counter and numbers; attributes: shape, dtype. expression(m, shape, dtype, *numbers) serves both tiers."""
+    """An entry whose operands are seed, counter and numbers;
+
+    attributes: shape, dtype. expression(m, shape, dtype, *numbers) serves both tiers.
+    """
+
     def reference(seed, counter, *rest):
         *numbers, shape, dtype = rest
         return expression(philox.Arrays(seed, counter), shape, dtype, *numbers)
 
     def lower(b, seed, counter, *rest):
         *numbers, shape, dtype = rest
-        numbers = [to_value(b, v, float64 if kind is float else int64) if hasattr(v, "kind") else v for v, kind in zip(numbers, b.metas[2:])]
+        numbers = [
+            to_value(b, v, float64 if kind is float else int64) if hasattr(v, "kind") else v
+            for v, kind in zip(numbers, b.metas[2:], strict=True)
+        ]
         return b.cast(expression(philox.Lowered(b, seed, counter), shape, dtype, *numbers), dtype)
 
     return Op(name, infer=lambda *args: Meta(args[-2], args[-1]), reference=reference, lower=lower, runtime=True)
@@ -170,7 +181,7 @@ def small_integers(m, shape, dtype, low, span):
 def wide_integers(m, shape, dtype, low, span):
     """low + 63 random bits modulo span."""
     first = m.index(shape) * 2
-    return m.modulo(m.shifted(m.bits(first), 1) * 2 ** 32 + m.bits(first + 1), span) + low
+    return m.modulo(m.shifted(m.bits(first), 1) * 2**32 + m.bits(first + 1), span) + low
 
 
 uniform_op = draw_op("uniform", uniform_numbers)
@@ -208,15 +219,22 @@ def integers(low: int, high: int, shape, dtype, generator=None):
     shape, span = tuple(shape), high - low
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    wide = span > 2 ** 31
+    wide = span > 2**31
     op = wide_integers_op if wide else integers_op
-    result = apply(op, (*source(generator).advance(count(shape) * (2 if wide else 1)), low, min(span, 2 ** 63 - 1)), (shape, int64))
+    result = apply(
+        op, (*source(generator).advance(count(shape) * (2 if wide else 1)), low, min(span, 2**63 - 1)), (shape, int64)
+    )
     return result.to(dtype)
 
 
 # A draw as a function of its parameters, which don't get a gradient from it: zeros, as in PyTorch.
-drawn_op = Op("_drawn_with", infer=lambda m, parameter: Meta(m.shape, m.dtype), reference=lambda x, parameter: x, lower=lambda b, x, parameter: b.map("copy", x),
-              vjp=lambda ctx, g: (g, zeros_of(ctx.metas[1])))
+drawn_op = Op(
+    "_drawn_with",
+    infer=lambda m, parameter: Meta(m.shape, m.dtype),
+    reference=lambda x, parameter: x,
+    lower=lambda b, x, parameter: b.map("copy", x),
+    vjp=lambda ctx, g: (g, zeros_of(ctx.metas[1])),
+)
 
 
 def drawn_with(result, *parameters):
@@ -234,19 +252,43 @@ def made(result, requires_grad: bool, out):
 
 
 def sized(name: str, draw, doc: str):
-    def function(*size, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False, names=None, **more):
+    def function(
+        *size,
+        generator=None,
+        out=None,
+        dtype=None,
+        layout=None,
+        device=None,
+        requires_grad: bool = False,
+        pin_memory=False,
+        names=None,
+        **more,
+    ):
         if "size" in more:
             size = (more["size"],)
         check_device(device)
         dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
         return made(draw(sizes(size), dtype, generator), requires_grad, out)
 
-    def like(input, *, dtype=None, layout=None, device=None, requires_grad: bool = False, memory_format=None, generator=None, pin_memory=False):
+    def like(
+        input,
+        *,
+        dtype=None,
+        layout=None,
+        device=None,
+        requires_grad: bool = False,
+        memory_format=None,
+        generator=None,
+        pin_memory=False,
+    ):
         check_device(device)
         return made(draw(tuple(input.shape), dtype_of(dtype, input.dtype), generator), requires_grad, None)
 
     function.__name__, like.__name__ = name, name + "_like"
-    function.__doc__ = f"A tensor of the given sizes of {doc}. RuntimeError for a negative size, NotImplementedError for integer dtypes."
+    function.__doc__ = (
+        f"A tensor of the given sizes of {doc}. RuntimeError for a negative size, NotImplementedError "
+        "for integer dtypes."
+    )
     like.__doc__ = f"A tensor of input's sizes and dtype of {doc}."
     PUBLIC[name], PUBLIC[name + "_like"] = function, like
 
@@ -264,9 +306,21 @@ def randint_bounds(low, high, size):
     return int(low), int(high), size
 
 
-def randint(low=0, high=None, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False,
-            pin_memory=False):
-    """Whole numbers in [low, high): `randint(high, size)` or `randint(low, high, size)`; int64 unless dtype is given. RuntimeError where low >= high.
+def randint(
+    low=0,
+    high=None,
+    size=None,
+    *,
+    generator=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
+    """Whole numbers in [low, high): `randint(high, size)` or `randint(low, high, size)`; int64 unless dtype is given.
+    RuntimeError where low >= high.
 
     >>> import jitorch as torch
     >>> torch.randint(3, 5, (2,)).shape
@@ -274,11 +328,26 @@ def randint(low=0, high=None, size=None, *, generator=None, out=None, dtype=None
     """
     check_device(device)
     low, high, size = randint_bounds(low, high, size)
-    return made(integers(low, high, sizes((size,)), dtype_of(dtype, int64 if out is None else out.dtype), generator), requires_grad, out)
+    return made(
+        integers(low, high, sizes((size,)), dtype_of(dtype, int64 if out is None else out.dtype), generator),
+        requires_grad,
+        out,
+    )
 
 
-def randint_like(input, low=0, high=None, *, dtype=None, layout=None, device=None, requires_grad: bool = False, memory_format=None, generator=None,
-                 pin_memory=False):
+def randint_like(
+    input,
+    low=0,
+    high=None,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    memory_format=None,
+    generator=None,
+    pin_memory=False,
+):
     """Whole numbers in [low, high) in input's sizes and dtype."""
     low, high, _ = randint_bounds(low, high, tuple(input.shape))
     return made(integers(low, high, tuple(input.shape), dtype_of(dtype, input.dtype), generator), requires_grad, None)
@@ -289,20 +358,49 @@ def permutation_reference(seed, counter, n, dtype):
     return np.argsort(philox.bits53(m, (n,)), kind="stable")
 
 
-permutation_op = Op("randperm", infer=lambda seed, counter, n, dtype: Meta((n,), dtype), reference=permutation_reference, runtime=True)
+permutation_op = Op(
+    "randperm", infer=lambda seed, counter, n, dtype: Meta((n,), dtype), reference=permutation_reference, runtime=True
+)
 
 
-def randperm(n: int, *, generator=None, out=None, dtype=int64, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
+def randperm(
+    n: int,
+    *,
+    generator=None,
+    out=None,
+    dtype=int64,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
     """The numbers 0 to n - 1 in random order. RuntimeError for a negative n."""
     check_device(device)
     n = int(n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    return made(apply(permutation_op, source(generator).advance(2 * n), (n, dtype_of(dtype, int64))), requires_grad, out)
+    return made(
+        apply(permutation_op, source(generator).advance(2 * n), (n, dtype_of(dtype, int64))), requires_grad, out
+    )
 
 
-def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False):
-    """Normal variables: of sizes `size` for numbers mean and std, else of the shape of the tensors. RuntimeError for a negative std."""
+def normal(
+    mean=0.0,
+    std=1.0,
+    size=None,
+    *,
+    generator=None,
+    out=None,
+    dtype=None,
+    layout=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory=False,
+):
+    """Normal variables: of sizes `size` for numbers mean and std, else of the shape of the tensors.
+
+    RuntimeError for a negative std.
+    """
     mean, std = operand(mean, "normal"), operand(std, "normal")
     check_std(std)
     if size is not None:
@@ -328,13 +426,18 @@ def check_std(std) -> None:
 
 
 def bernoulli(input, p=None, *, generator=None, out=None):
-    """1 with probability `input` (elementwise), else 0. RuntimeError for a probability outside [0, 1] whose value is known."""
+    """1 with probability `input` (elementwise), else 0.
+
+    RuntimeError for a probability outside [0, 1] whose value is known.
+    """
     if p is not None:
         return finish(uniform(input.shape, float64, generator).lt(operand(p)).to(input.dtype), out)
     if input.dtype.category != FLOAT:
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{input.dtype.label}'")
     check_probabilities(input)
-    return finish(drawn_with(uniform(input.shape, input.dtype, generator).lt(input.detach()).to(input.dtype), input), out)
+    return finish(
+        drawn_with(uniform(input.shape, input.dtype, generator).lt(input.detach()).to(input.dtype), input), out
+    )
 
 
 def check_probabilities(p) -> None:
@@ -357,7 +460,10 @@ def multinomial_infer(p, seed, counter, n, replacement):
 
 
 def multinomial_reference(p, seed, counter, n, replacement):
-    """With replacement by inverting the running sums; without, the n smallest of exponential variables with rates p (Efraimidis, Spirakis 2006)."""
+    """With replacement by inverting the running sums;
+
+    without, the n smallest of exponential variables with rates p (Efraimidis, Spirakis 2006).
+    """
     rows = p.reshape(-1, p.shape[-1]).astype(np.float64)
     if not np.isfinite(rows).all() or (rows < 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
@@ -367,7 +473,11 @@ def multinomial_reference(p, seed, counter, n, replacement):
     if replacement:
         sums = np.cumsum(rows, 1)
         u = philox.uniform53(m, (rows.shape[0], n)) * sums[:, -1:]
-        picked = np.stack([np.searchsorted(s, v, side="right") for s, v in zip(sums, u)]) if rows.shape[0] else np.zeros((0, n), np.int64)
+        picked = (
+            np.stack([np.searchsorted(s, v, side="right") for s, v in zip(sums, u, strict=True)])
+            if rows.shape[0]
+            else np.zeros((0, n), np.int64)
+        )
         last = rows.shape[1] - 1 - np.argmax(rows[:, ::-1] > 0, axis=1) if rows.size else np.zeros(0, np.int64)
         picked = np.minimum(picked, last[:, None])
     else:
@@ -381,17 +491,29 @@ multinomial_op = Op("multinomial", infer=multinomial_infer, reference=multinomia
 
 
 def multinomial(input, num_samples: int, replacement: bool = False, *, generator=None, out=None):
-    """Indices drawn with probabilities proportional to the rows of input. RuntimeError for rows that are no distribution."""
+    """Indices drawn with probabilities proportional to the rows of input.
+
+    RuntimeError for rows that are no distribution.
+    """
     rows = input.numel() // max(input.shape[-1], 1) if input.ndim else 1
     places = 2 * rows * max(num_samples, 0) if replacement else 2 * input.numel()
-    return finish(apply(multinomial_op, (input.detach(), *source(generator).advance(places)), (int(num_samples), bool(replacement))), out)
+    return finish(
+        apply(
+            multinomial_op, (input.detach(), *source(generator).advance(places)), (int(num_samples), bool(replacement))
+        ),
+        out,
+    )
 
 
 # -- distributions that NumPy draws ------------------------------------------------------------------------------------
 def library_op(name: str, operands: int, draw) -> Op:
-    """An entry that NumPy's generator draws, keyed by (seed, counter): inputs are the operands, then seed and counter; attributes: shape, dtype."""
+    """An entry that NumPy's generator draws, keyed by (seed, counter):
+
+    inputs are the operands, then seed and counter; attributes: shape, dtype.
+    """
+
     def reference(*args):
-        values, (seed, counter, shape, dtype) = args[:operands], args[operands:]
+        values, (seed, counter, shape, _) = args[:operands], args[operands:]
         key = np.array([seed, counter], np.int64).view(np.uint64)
         return draw(np.random.Generator(np.random.Philox(key=key)), tuple(shape), *values)
 
@@ -437,9 +559,11 @@ def standard_gamma(input, generator=None):
 # -- in place ----------------------------------------------------------------------------------------------------------
 def written(fn):
     """The in-place method of a function draw(self, ...) -> values."""
+
     def method(self, *args, **kwargs):
         check_writable(self)
         return assign(self, fn(self, *args, **kwargs))
+
     name = fn.__name__
     method.__name__ = method.__qualname__ = name
     method.__doc__ = fn.__doc__
@@ -486,7 +610,11 @@ def random_(self, from_=None, to=None, *, generator=None, **more):
     if to is None and from_ is not None:
         from_, to = 0, from_
     if to is None:
-        largest = {BOOL: 1, INT: np.iinfo(self.dtype.np).max if self.dtype.category == INT else 0, FLOAT: 2 ** (24 if self.dtype is float32 else 53)}
+        largest = {
+            BOOL: 1,
+            INT: np.iinfo(self.dtype.np).max if self.dtype.category == INT else 0,
+            FLOAT: 2 ** (24 if self.dtype is float32 else 53),
+        }
         from_, to = 0, largest[self.dtype.category] + 1
     return integers(from_, to, self.shape, self.dtype, generator)
 
@@ -560,7 +688,22 @@ def set_rng_state(new_state) -> None:
     source(None).set_state(new_state)
 
 
-PUBLIC.update(Generator=Generator, default_generator=default_generator, manual_seed=manual_seed, seed=seed, initial_seed=initial_seed,
-              get_rng_state=get_rng_state, set_rng_state=set_rng_state, randint=randint, randint_like=randint_like, randperm=randperm, normal=normal,
-              bernoulli=bernoulli, multinomial=multinomial, poisson=poisson, binomial=binomial, _standard_gamma=standard_gamma)
+PUBLIC.update(
+    Generator=Generator,
+    default_generator=default_generator,
+    manual_seed=manual_seed,
+    seed=seed,
+    initial_seed=initial_seed,
+    get_rng_state=get_rng_state,
+    set_rng_state=set_rng_state,
+    randint=randint,
+    randint_like=randint_like,
+    randperm=randperm,
+    normal=normal,
+    bernoulli=bernoulli,
+    multinomial=multinomial,
+    poisson=poisson,
+    binomial=binomial,
+    _standard_gamma=standard_gamma,
+)
 METHODS.update(bernoulli=bernoulli, multinomial=multinomial)

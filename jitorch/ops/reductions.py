@@ -1,4 +1,5 @@
 """Reductions over dimensions. Inside the IR reduced dimensions stay with size 1; only the result is reshaped."""
+
 from __future__ import annotations
 
 import builtins
@@ -16,7 +17,8 @@ from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import FUNCTIONS, where_of
 from .views import as_strided_scatter, narrow, reshape, sizes, wrap_dim
 
-max_, min_, any_ = builtins.max, builtins.min, builtins.any     # this module defines sum, max and others for tensors
+max_, min_, any_ = builtins.max, builtins.min, builtins.any  # this module defines sum, max and others for tensors
+
 
 def dims_of(m_ndim: int, dim) -> tuple[int, ...]:
     """The dimensions to reduce, sorted: all of them for None. RuntimeError for one named twice."""
@@ -24,7 +26,9 @@ def dims_of(m_ndim: int, dim) -> tuple[int, ...]:
         return tuple(range(m_ndim))
     dims = [wrap_dim(d, m_ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims")
+        raise RuntimeError(
+            f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims"
+        )
     return tuple(sorted(dims)) if m_ndim else ()
 
 
@@ -55,24 +59,37 @@ def shaped(b, value, x, dims, keepdim):
 
 
 def reduction(name: str, numpy, expression, vjp=None, saves: str = "", dtype=None, check=None):
-    """An entry with attributes (dims, keepdim, ...): numpy(x, axis, keepdims, ...), expression(b, x, dims, ...) with dimensions kept.
+    """An entry with attributes (dims, keepdim, ...): numpy(x, axis, keepdims, ...), expression(b, x, dims, ...) with
+    dimensions kept.
 
     dtype: a function of the operand's dtype and of the attributes after keepdim; None: the operand's own.
     """
+
     def infer(m, dims, keepdim, *more):
         if check is not None:
             check(m, dims)
         return Meta(reduced_shape(m.shape, dims, keepdim), m.dtype if dtype is None else dtype(m.dtype, *more))
 
-    return Op(name, infer=infer, reference=lambda x, dims, keepdim, *more: numpy(x, dims, keepdim, *more),
-              lower=None if expression is None else lambda b, x, dims, keepdim, *more: shaped(b, expression(b, x, dims, *more), x, dims, keepdim),
-              vjp=vjp, saves=saves)
+    return Op(
+        name,
+        infer=infer,
+        reference=lambda x, dims, keepdim, *more: numpy(x, dims, keepdim, *more),
+        lower=None
+        if expression is None
+        else lambda b, x, dims, keepdim, *more: shaped(b, expression(b, x, dims, *more), x, dims, keepdim),
+        vjp=vjp,
+        saves=saves,
+    )
 
 
 # -- sum, mean, prod ---------------------------------------------------------------------------------------------------
-sum_op = reduction("sum", lambda x, dims, keepdim, dtype: np.sum(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
-                   lambda b, x, dims, dtype: b.reduce("sum", b.cast(x, dtype), dims), lambda ctx, g: (spread(ctx, g),),
-                   dtype=lambda d, dtype: dtype)
+sum_op = reduction(
+    "sum",
+    lambda x, dims, keepdim, dtype: np.sum(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
+    lambda b, x, dims, dtype: b.reduce("sum", b.cast(x, dtype), dims),
+    lambda ctx, g: (spread(ctx, g),),
+    dtype=lambda d, dtype: dtype,
+)
 
 
 def accumulated(input, dtype):
@@ -93,16 +110,21 @@ def sum(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=No
 
 
 def sum_to_size(input, *size):
-    """Summed over the dimensions that broadcasting from `size` added or repeated. RuntimeError where sizes don't fit."""
+    """Summed over the dimensions that broadcasting from `size` added or repeated.
+
+    RuntimeError where sizes don't fit.
+    """
     size = sizes(size)
     shape = input.shape
     if shape == size:
         return input
     extra = len(shape) - len(size)
     dims = tuple(range(extra)) + tuple(i for i in range(extra, len(shape)) if size[i - extra] == 1 and shape[i] != 1)
-    if extra < 0 or any_(s not in (1, n) for s, n in zip(size, shape[extra:])):
+    if extra < 0 or any_(s not in (1, n) for s, n in zip(size, shape[extra:], strict=True)):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
-    return reshape(apply(sum_op, (input,), (dims, True, accumulated(input, None))), size) if dims else reshape(input, size)
+    return (
+        reshape(apply(sum_op, (input,), (dims, True, accumulated(input, None))), size) if dims else reshape(input, size)
+    )
 
 
 def elements(meta, dims) -> int:
@@ -114,16 +136,23 @@ def mean_lower(b, x, dims, dtype):
     return b.reduce("sum", b.cast(x, dtype), dims) * (1.0 / n if n else math.nan)
 
 
-mean_op = reduction("mean", lambda x, dims, keepdim, dtype: np.mean(x, axis=dims, keepdims=keepdim, dtype=dtype.np), mean_lower,
-                    lambda ctx, g: ((kept(ctx, g) / max_(elements(ctx.metas[0], ctx.attrs[0]), 1)).expand(*ctx.metas[0].shape),),
-                    dtype=lambda d, dtype: dtype)
+mean_op = reduction(
+    "mean",
+    lambda x, dims, keepdim, dtype: np.mean(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
+    mean_lower,
+    lambda ctx, g: ((kept(ctx, g) / max_(elements(ctx.metas[0], ctx.attrs[0]), 1)).expand(*ctx.metas[0].shape),),
+    dtype=lambda d, dtype: dtype,
+)
 
 
 def mean(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=None, keepdims: bool | None = None):
     """The mean over all elements, or over the dimensions `dim`. RuntimeError for integers, unless dtype is given."""
     dtype = dtype or input.dtype
     if dtype.category != FLOAT:
-        raise RuntimeError(f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {dtype.label}")
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex "
+            f"dtype. Got: {dtype.label}"
+        )
     dim = axis if dim is None else dim
     keepdim = keepdim if keepdims is None else keepdims
     return finish(apply(mean_op, (input,), (dims_of(input.ndim, dim), bool(keepdim), dtype)), out)
@@ -132,7 +161,8 @@ def mean(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=N
 def prod_slope(ctx, g):
     """Where there is no zero, g * out / x; else the products of the others.
 
-    Where the gradient itself is differentiated, the products of all others are formed without dividing, which is right to any order.
+    Where the gradient itself is differentiated, the products of all others are formed without dividing, which is
+    right to any order.
     """
     x = ctx.input(0).to(ctx.attrs[2])
     dims = ctx.attrs[0]
@@ -146,7 +176,10 @@ def prod_slope(ctx, g):
 
 
 def others_product(x, dims):
-    """For each element the product of all others along the (at most one) dimension: products from the left times from the right."""
+    """For each element the product of all others along the (at most one) dimension:
+
+    products from the left times from the right.
+    """
     if not dims:
         return FUNCTIONS["fill"](x, 1)
     dim, cumprod, flip = dims[0], PUBLIC["cumprod"], PUBLIC["flip"]
@@ -163,18 +196,30 @@ def shifted(x, dim: int, by: int, filler):
     if keep == 0:
         return base
     part = narrow(base, dim, max_(by, 0), keep)._meta
-    return apply(as_strided_scatter, (base, narrow(x, dim, max_(-by, 0), keep)), (part.shape, part.strides, part.offset))
+    return apply(
+        as_strided_scatter, (base, narrow(x, dim, max_(-by, 0), keep)), (part.shape, part.strides, part.offset)
+    )
 
 
-prod_op = reduction("prod", lambda x, dims, keepdim, dtype: np.prod(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
-                    lambda b, x, dims, dtype: b.reduce("prod", b.cast(x, dtype), dims), prod_slope, "0o", dtype=lambda d, dtype: dtype)
+prod_op = reduction(
+    "prod",
+    lambda x, dims, keepdim, dtype: np.prod(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
+    lambda b, x, dims, dtype: b.reduce("prod", b.cast(x, dtype), dims),
+    prod_slope,
+    "0o",
+    dtype=lambda d, dtype: dtype,
+)
 
 
 def prod(input, dim=None, keepdim: bool = False, *, dtype=None, out=None):
     """The product over all elements, or over one dimension. Integers multiply in int64."""
     dtype = accumulated(input, dtype)
     if dim is None:
-        result = apply(prod_op, (reshape(input, (-1,)) if input.ndim > 1 else input,), (dims_of(min_(input.ndim, 1), None), False, dtype))
+        result = apply(
+            prod_op,
+            (reshape(input, (-1,)) if input.ndim > 1 else input,),
+            (dims_of(min_(input.ndim, 1), None), False, dtype),
+        )
     else:
         result = apply(prod_op, (input,), (dims_of(input.ndim, dim), bool(keepdim), dtype))
     return finish(result, out)
@@ -185,13 +230,17 @@ def prod(input, dim=None, keepdim: bool = False, *, dtype=None, out=None):
 
 def not_empty(name: str):
     """Raise PyTorch's errors for a reduction of nothing that has no neutral element."""
+
     def check(m, dims):
         for d in dims:
             if m.shape[d] == 0:
                 if len(dims) == len(m.shape) > 0 and name in ("max", "min"):
-                    raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
-                                       "'dim' argument.")
+                    raise RuntimeError(
+                        f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                        "Specify the reduction dim with the 'dim' argument."
+                    )
                 raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
     return check
 
 
@@ -209,8 +258,14 @@ def nan_hits(x, best):
 
 
 def extreme(name: str, numpy, ir: str):
-    return reduction(name, lambda x, dims, keepdim: numpy(x, axis=dims, keepdims=keepdim),
-                     lambda b, x, dims: b.reduce(ir, x, dims), even_slope, "0o", check=not_empty(name))
+    return reduction(
+        name,
+        lambda x, dims, keepdim: numpy(x, axis=dims, keepdims=keepdim),
+        lambda b, x, dims: b.reduce(ir, x, dims),
+        even_slope,
+        "0o",
+        check=not_empty(name),
+    )
 
 
 amax_op, amin_op = extreme("amax", np.max, "max"), extreme("amin", np.min, "min")
@@ -218,12 +273,18 @@ max_op, min_op = extreme("max", np.max, "max"), extreme("min", np.min, "min")
 
 
 def amax(input, dim=(), keepdim: bool = False, *, out=None):
-    """The largest value over the dimensions. The gradient goes in equal parts to all elements that have it. IndexError where it is over nothing."""
+    """The largest value over the dimensions.
+
+    The gradient goes in equal parts to all elements that have it. IndexError where it is over nothing.
+    """
     return finish(apply(amax_op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
 
 
 def amin(input, dim=(), keepdim: bool = False, *, out=None):
-    """The smallest value over the dimensions. The gradient goes in equal parts to all elements that have it. IndexError where it is over nothing."""
+    """The smallest value over the dimensions.
+
+    The gradient goes in equal parts to all elements that have it. IndexError where it is over nothing.
+    """
     return finish(apply(amin_op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
 
 
@@ -234,11 +295,13 @@ def picked_reference(x, index, dim):
 def picked_lower(b, x, index, dim):
     if not x.shape:
         return b.map("copy", x)
-    step = count(x.shape[dim + 1:])
+    step = count(x.shape[dim + 1 :])
     linear = index * step
     for d, n in enumerate(x.shape):
         if d != dim:
-            linear = linear + b.iota(tuple(n if i == d else 1 for i in range(len(x.shape))), d) * count(x.shape[d + 1:])
+            linear = linear + b.iota(tuple(n if i == d else 1 for i in range(len(x.shape))), d) * count(
+                x.shape[d + 1 :]
+            )
     return b.take(x, linear)
 
 
@@ -258,16 +321,34 @@ def placed_lower(b, g, index, dim, size):
     return b.where(line.eq(index), g, b.const(0, g.dtype))
 
 
-# The element of each line along a dimension that an index (size 1 there) names, and its inverse: a line of zeros but for that element.
-picked_op = Op("_pick_along_dim", infer=lambda m, i, dim: Meta(i.shape, m.dtype), reference=picked_reference, lower=picked_lower, saves="1",
-               vjp=lambda c, g: (apply(placed_op, (g, c.input(1)), (c.attrs[0], c.metas[0].shape[c.attrs[0]] if c.metas[0].shape else 1)), None))
-placed_op = Op("_place_along_dim", infer=lambda g, i, dim, size: Meta([size if d == dim else n for d, n in enumerate(g.shape)], g.dtype),
-               reference=placed_reference, lower=placed_lower, saves="1",
-               vjp=lambda c, g: (apply(picked_op, (g, c.input(1)), (c.attrs[0],)), None))
+# The element of each line along a dimension that an index (size 1 there) names, and its inverse: a line of zeros but
+# for that element.
+picked_op = Op(
+    "_pick_along_dim",
+    infer=lambda m, i, dim: Meta(i.shape, m.dtype),
+    reference=picked_reference,
+    lower=picked_lower,
+    saves="1",
+    vjp=lambda c, g: (
+        apply(placed_op, (g, c.input(1)), (c.attrs[0], c.metas[0].shape[c.attrs[0]] if c.metas[0].shape else 1)),
+        None,
+    ),
+)
+placed_op = Op(
+    "_place_along_dim",
+    infer=lambda g, i, dim, size: Meta([size if d == dim else n for d, n in enumerate(g.shape)], g.dtype),
+    reference=placed_reference,
+    lower=placed_lower,
+    saves="1",
+    vjp=lambda c, g: (apply(picked_op, (g, c.input(1)), (c.attrs[0],)), None),
+)
 
 
 def to_index(ctx, g, index):
-    """The gradient of a value that was taken at an index: g there, zeros elsewhere. Attributes start with (dims of one, keepdim)."""
+    """The gradient of a value that was taken at an index:
+
+    g there, zeros elsewhere. Attributes start with (dims of one, keepdim).
+    """
     if not ctx.metas[0].shape:
         return g
     dim = ctx.attrs[0][0]
@@ -290,10 +371,20 @@ def extreme_with_index(name: str, arg, ir: str):
     def lower(b, x, dims, keepdim):
         if not x.shape:
             return b.map("copy", x), b.const(0, int64)
-        return (shaped(b, b.reduce(ir, x, dims), x, dims, keepdim), shaped(b, b.reduce("arg" + ir, x, dims), x, dims, keepdim))
+        return (
+            shaped(b, b.reduce(ir, x, dims), x, dims, keepdim),
+            shaped(b, b.reduce("arg" + ir, x, dims), x, dims, keepdim),
+        )
 
-    return Op(f"{name}.dim", infer=infer, reference=reference, lower=lower, saves="o", grad_name=f"{name.capitalize()}Backward0",
-              vjp=lambda ctx, g, _: (None if g is None else to_index(ctx, g, ctx.output(1)),))
+    return Op(
+        f"{name}.dim",
+        infer=infer,
+        reference=reference,
+        lower=lower,
+        saves="o",
+        grad_name=f"{name.capitalize()}Backward0",
+        vjp=lambda ctx, g, _: (None if g is None else to_index(ctx, g, ctx.output(1)),),
+    )
 
 
 max_dim_op, min_dim_op = extreme_with_index("max", np.argmax, "max"), extreme_with_index("min", np.argmin, "min")
@@ -305,12 +396,18 @@ def named(kind: str, *fields: str):
     made.__module__ = "torch.return_types"
 
     def show(self):
-        return f"torch.return_types.{kind}(\n" + ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self)) + ")"
+        return (
+            f"torch.return_types.{kind}(\n" + ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True)) + ")"
+        )
+
     made.__repr__ = show
     return made
 
 
-RETURN_TYPES = {k: named(k, "values", "indices") for k in ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax", "cummin")}
+RETURN_TYPES = {
+    k: named(k, "values", "indices")
+    for k in ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax", "cummin")
+}
 RETURN_TYPES["aminmax"] = named("aminmax", "min", "max")
 
 
@@ -325,8 +422,11 @@ def max_or_min(name: str, whole, along, pair):
         return finish(RETURN_TYPES[name](*apply(along, (input,), (dims_of(input.ndim, dim) or (), bool(keepdim)))), out)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = (f"The {name}imum of all elements; with `dim` the values and indices along it (the gradient goes to the index); with a tensor, "
-                        f"elementwise `{pair}`. RuntimeError for no elements.")
+    function.__doc__ = (
+        f"The {name}imum of all elements; with `dim` the values and indices along it (the gradient goes "
+        "to the index); with a tensor, "
+        f"elementwise `{pair}`. RuntimeError for no elements."
+    )
     PUBLIC[name] = METHODS[name] = function
 
 
@@ -339,7 +439,10 @@ def arg_reduction(name: str, numpy):
         if m.dtype is bool_:
             raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
         if m.numel == 0 and len(dims) == len(m.shape):
-            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+            raise IndexError(
+                f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction "
+                "dim with the 'dim' argument."
+            )
         not_empty(name)(m, dims)
         return Meta(reduced_shape(m.shape, dims, keepdim), int64)
 
@@ -350,34 +453,57 @@ def arg_reduction(name: str, numpy):
             return numpy(x.reshape(-1)).reshape(reduced_shape(x.shape, dims, keepdim))
         return numpy(x, axis=dims[0], keepdims=keepdim)
 
-    return Op(name, infer=infer, reference=reference,
-              lower=lambda b, x, dims, keepdim: shaped(b, b.reduce(name, x, dims), x, dims, keepdim) if x.shape else b.const(0, int64))
+    return Op(
+        name,
+        infer=infer,
+        reference=reference,
+        lower=lambda b, x, dims, keepdim: (
+            shaped(b, b.reduce(name, x, dims), x, dims, keepdim) if x.shape else b.const(0, int64)
+        ),
+    )
 
 
 argmax_op, argmin_op = arg_reduction("argmax", np.argmax), arg_reduction("argmin", np.argmin)
 
 
 def argmax(input, dim=None, keepdim: bool = False, *, out=None):
-    """The index of the largest element along dim (the first of several); None: of the flattened tensor. NaN counts as largest."""
+    """The index of the largest element along dim (the first of several);
+
+    None: of the flattened tensor. NaN counts as largest.
+    """
     return finish(apply(argmax_op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
 
 
 def argmin(input, dim=None, keepdim: bool = False, *, out=None):
-    """The index of the smallest element along dim (the first of several); None: of the flattened tensor. NaN counts as smallest."""
+    """The index of the smallest element along dim (the first of several);
+
+    None: of the flattened tensor. NaN counts as smallest.
+    """
     return finish(apply(argmin_op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
 
 
 def aminmax(input, *, dim=None, keepdim: bool = False, out=None):
     """(min, max) over one dimension or all."""
     if dim is None and input.numel() == 0:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
-    return finish(RETURN_TYPES["aminmax"](amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim)), out)
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
+    return finish(
+        RETURN_TYPES["aminmax"](
+            amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim)
+        ),
+        out,
+    )
 
 
 # -- all, any, counting ------------------------------------------------------------------------------------------------
 def truth(name: str, numpy):
-    op = reduction(name, lambda x, dims, keepdim: numpy(x, axis=dims, keepdims=keepdim),
-                   lambda b, x, dims: b.reduce(name, b.cast(x, bool_), dims), dtype=lambda d: dtypes.uint8 if d is dtypes.uint8 else bool_)
+    op = reduction(
+        name,
+        lambda x, dims, keepdim: numpy(x, axis=dims, keepdims=keepdim),
+        lambda b, x, dims: b.reduce(name, b.cast(x, bool_), dims),
+        dtype=lambda d: dtypes.uint8 if d is dtypes.uint8 else bool_,
+    )
 
     def function(input, dim=None, keepdim: bool = False, *, out=None):
         return finish(apply(op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
@@ -398,9 +524,17 @@ def count_nonzero(input, dim=None):
 
 # -- sums that leave NaN out -------------------------------------------------------------------------------------------
 nansum_op = reduction(
-    "nansum", lambda x, dims, keepdim, dtype: np.nansum(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
-    lambda b, x, dims, dtype: b.reduce("sum", b.cast(b.where(b.map("isnan", x), b.const(0, x.dtype), x) if x.dtype.category == FLOAT else x, dtype), dims),
-    lambda ctx, g: (where_of(ctx.input(0).isnan(), 0, kept(ctx, g)),), "0", dtype=lambda d, dtype: dtype)
+    "nansum",
+    lambda x, dims, keepdim, dtype: np.nansum(x, axis=dims, keepdims=keepdim, dtype=dtype.np),
+    lambda b, x, dims, dtype: b.reduce(
+        "sum",
+        b.cast(b.where(b.map("isnan", x), b.const(0, x.dtype), x) if x.dtype.category == FLOAT else x, dtype),
+        dims,
+    ),
+    lambda ctx, g: (where_of(ctx.input(0).isnan(), 0, kept(ctx, g)),),
+    "0",
+    dtype=lambda d, dtype: dtype,
+)
 
 
 def nansum(input, dim=None, keepdim: bool = False, *, dtype=None, out=None):
@@ -411,7 +545,9 @@ def nansum(input, dim=None, keepdim: bool = False, *, dtype=None, out=None):
 def nanmean(input, dim=None, keepdim: bool = False, *, dtype=None, out=None):
     """The mean of the elements that are not NaN."""
     if input.dtype.category != FLOAT:
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.label}")
+        raise RuntimeError(
+            f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype.label}"
+        )
     return finish(nansum(input, dim, keepdim, dtype=dtype) / sum(~input.isnan(), dim, keepdim), out)
 
 
@@ -447,11 +583,20 @@ def std_slope(ctx, g):
     x, out = ctx.input(0), kept_output(ctx)
     free = elements(ctx.metas[0], dims) - correction
     scale = kept(ctx, g) / (out * free) if free > 0 else kept(ctx, g) / out * math.inf
-    return (where_of(out == 0, 0, scale) * (x - mean(x, dims or None, True)) if free > 0 else scale * (x - mean(x, dims or None, True)),)
+    return (
+        where_of(out == 0, 0, scale) * (x - mean(x, dims or None, True))
+        if free > 0
+        else scale * (x - mean(x, dims or None, True)),
+    )
 
 
-std_op = reduction("std", lambda x, *attrs: np.sqrt(var_reference(x, *attrs)), lambda b, x, dims, correction: b.map("sqrt", var_lower(b, x, dims, correction)),
-                   std_slope, "0o")
+std_op = reduction(
+    "std",
+    lambda x, *attrs: np.sqrt(var_reference(x, *attrs)),
+    lambda b, x, dims, correction: b.map("sqrt", var_lower(b, x, dims, correction)),
+    std_slope,
+    "0o",
+)
 
 
 def spread_arguments(name: str, input, dim, unbiased, correction):
@@ -476,7 +621,10 @@ def spread_function(name: str, op):
 
     function.__name__, with_mean.__name__ = name, f"{name}_mean"
     what = "variance" if name == "var" else "standard deviation"
-    function.__doc__ = f"The {what} over all elements or some dimensions, with n - correction (1; 0 for unbiased=False) degrees of freedom."
+    function.__doc__ = (
+        f"The {what} over all elements or some dimensions, with n - correction (1; 0 for unbiased=False) "
+        "degrees of freedom."
+    )
     with_mean.__doc__ = f"({what}, mean) over all elements or some dimensions (see `{name}`)."
     PUBLIC[name] = METHODS[name] = function
     PUBLIC[f"{name}_mean"] = with_mean
@@ -515,7 +663,10 @@ def norm_lower(b, x, dims, p):
 
 
 def norm_slope(ctx, g):
-    """As PyTorch's norm_backward: zeros where the norm is zero; in equal parts among the extreme elements for p = inf."""
+    """As PyTorch's norm_backward:
+
+    zeros where the norm is zero; in equal parts among the extreme elements for p = inf.
+    """
     p, x = ctx.attrs[2], ctx.input(0)
     g = kept(ctx, g)
     if p == 0:
@@ -542,20 +693,33 @@ def norm_dtype(d):
     return d
 
 
-vector_norm_op = reduction("linalg_vector_norm", norm_reference, norm_lower, norm_slope, "0o", dtype=lambda d, p: norm_dtype(d))
+vector_norm_op = reduction(
+    "linalg_vector_norm", norm_reference, norm_lower, norm_slope, "0o", dtype=lambda d, p: norm_dtype(d)
+)
 
 
 def vector_norm(x, ord=2, dim=None, keepdim: bool = False, *, dtype=None, out=None):
-    """The p-norm of the elements over the dimensions (all by default): sum(|x|**ord) ** (1/ord), largest for inf, number of nonzeros for 0."""
+    """The p-norm of the elements over the dimensions (all by default):
+
+    sum(|x|**ord) ** (1/ord), largest for inf, number of nonzeros for 0.
+    """
     if x.dtype.category != FLOAT:
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.label}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.label}"
+        )
     x = x if dtype is None else x.to(dtype)
     dims = dims_of(x.ndim, dim)
     if (ord < 0 or ord == math.inf) and any_(x.shape[d] == 0 for d in dims):
         if dim is None or len(dims) == x.ndim:
-            raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord)} norm on an empty tensor because the operation does not have an identity")
-        raise RuntimeError(f"linalg.vector_norm cannot compute the {float(ord)} norm on the dimension {dims[0]} because this dimension is empty and the "
-                           "operation does not have an identity")
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {float(ord)} norm on an empty tensor because the "
+                "operation does not have an identity"
+            )
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {float(ord)} norm on the dimension {dims[0]} because "
+            "this dimension is empty and the "
+            "operation does not have an identity"
+        )
     return finish(apply(vector_norm_op, (x,), (dims, bool(keepdim), float(ord))), out)
 
 
@@ -563,9 +727,12 @@ def norm(input, p="fro", dim=None, keepdim: bool = False, out=None, dtype=None):
     """The p-norm over all elements or some dimensions; "fro" is the 2-norm. RuntimeError for integers."""
     if p == "nuc":
         from ..linalg import matrix_norm
+
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     if input.dtype.category != FLOAT and dtype is None:
-        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {input.dtype.label}")
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {input.dtype.label}"
+        )
     return vector_norm(input, 2 if p == "fro" or p is None else p, dim, keepdim, dtype=dtype, out=out)
 
 

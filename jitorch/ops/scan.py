@@ -1,4 +1,5 @@
 """Running reductions along one dimension, and differences."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -18,9 +19,14 @@ def flipped(x, dim: int):
 
 def running_op(name: str, numpy, scan: str | None, vjp, saves: str = "") -> Op:
     """An entry with the attribute (dim,): numpy(x, axis), and the IR's scan of that name."""
-    return Op(name, infer=lambda m, dim: Meta(m.shape, m.dtype),
-              reference=lambda x, dim: numpy(x, axis=dim, dtype=x.dtype) if x.ndim else x.copy(),
-              lower=None if scan is None else lambda b, x, dim: b.scan(scan, x, dim) if x.shape else b.map("copy", x), vjp=vjp, saves=saves)
+    return Op(
+        name,
+        infer=lambda m, dim: Meta(m.shape, m.dtype),
+        reference=lambda x, dim: numpy(x, axis=dim, dtype=x.dtype) if x.ndim else x.copy(),
+        lower=None if scan is None else lambda b, x, dim: b.scan(scan, x, dim) if x.shape else b.map("copy", x),
+        vjp=vjp,
+        saves=saves,
+    )
 
 
 # -- y[i] = x[i] + a[i] * y[i - 1]: what the gradients of running products are made of ---------------------------------
@@ -40,8 +46,13 @@ def recurrence_slope(ctx, g):
     return (s * shifted(ctx.output(), dim, -step, 0) if ctx.needs[0] else None, s)
 
 
-recurrence_op = Op("_linear_recurrence", infer=lambda a, x, dim, backward: Meta(x.shape, x.dtype), reference=recurrence_reference, vjp=recurrence_slope,
-                   saves="0o")
+recurrence_op = Op(
+    "_linear_recurrence",
+    infer=lambda a, x, dim, backward: Meta(x.shape, x.dtype),
+    reference=recurrence_reference,
+    vjp=recurrence_slope,
+    saves="0o",
+)
 
 
 def recurrence(a, x, dim: int, backward: bool):
@@ -51,7 +62,10 @@ def recurrence(a, x, dim: int, backward: bool):
 
 # -- sums and products -------------------------------------------------------------------------------------------------
 def cumprod_slope(ctx, g):
-    """g[k] times the product of all others up to k, summed over k >= i: without dividing, so right where there are zeros."""
+    """g[k] times the product of all others up to k, summed over k >= i:
+
+    without dividing, so right where there are zeros.
+    """
     x, dim = ctx.input(0), ctx.attrs[0]
     if not x.ndim:
         return (g,)
@@ -59,7 +73,12 @@ def cumprod_slope(ctx, g):
     return (left * recurrence(shifted(x, dim, -1, 0), g, dim, True),)
 
 
-cumsum_op = running_op("cumsum", np.cumsum, "sum", lambda ctx, g: (flipped(apply(cumsum_op, (flipped(g, ctx.attrs[0]),), ctx.attrs), ctx.attrs[0]),))
+cumsum_op = running_op(
+    "cumsum",
+    np.cumsum,
+    "sum",
+    lambda ctx, g: (flipped(apply(cumsum_op, (flipped(g, ctx.attrs[0]),), ctx.attrs), ctx.attrs[0]),),
+)
 cumprod_op = running_op("cumprod", np.cumprod, "prod", cumprod_slope, "0")
 
 
@@ -83,7 +102,10 @@ def running_logsumexp(x, axis, dtype):
 
 
 def logcumsumexp_slope(ctx, g):
-    """With r[i] = g[i] + exp(y[i] - y[i + 1]) r[i + 1], the gradient is exp(x[i] - y[i]) r[i]: no factor exceeds one."""
+    """With r[i] = g[i] + exp(y[i] - y[i + 1]) r[i + 1], the gradient is exp(x[i] - y[i]) r[i]:
+
+    no factor exceeds one.
+    """
     x, y, dim = ctx.input(0), ctx.output(), ctx.attrs[0]
     if not x.ndim:
         return (g,)
@@ -118,13 +140,21 @@ def running_extreme(name: str, accumulate):
         m, dim = ctx.metas[0], ctx.attrs[0]
         return (PUBLIC["zeros"](tuple(m.shape), dtype=m.dtype).scatter_add(dim, ctx.output(1), g),)
 
-    op = Op(name, infer=lambda m, dim: (Meta(m.shape, m.dtype), Meta(m.shape, int64)), reference=reference, vjp=slope, saves="o")
+    op = Op(
+        name,
+        infer=lambda m, dim: (Meta(m.shape, m.dtype), Meta(m.shape, int64)),
+        reference=reference,
+        vjp=slope,
+        saves="o",
+    )
 
     def function(input, dim: int, *, out=None):
         return finish(RETURN_TYPES[name](*apply(op, (input,), (wrap_dim(dim, input.ndim),))), out)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"The running {name[3:]}imum along a dimension, and the index of its last occurrence so far: (values, indices)."
+    function.__doc__ = (
+        f"The running {name[3:]}imum along a dimension, and the index of its last occurrence so far: (values, indices)."
+    )
     PUBLIC[name] = METHODS[name] = function
 
 
@@ -134,7 +164,8 @@ running_extreme("cummin", np.minimum.accumulate)
 
 # -- differences and integrals -----------------------------------------------------------------------------------------
 def diff(input, n: int = 1, dim: int = -1, prepend=None, append=None, *, out=None):
-    """The n-th differences of neighbours along a dimension (exclusive or for bools), after joining prepend and append to it."""
+    """The n-th differences of neighbours along a dimension (exclusive or for bools), after joining prepend and append
+    to it."""
     if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     if n < 0:

@@ -1,4 +1,5 @@
 """Special functions beyond those of elementwise.py: SciPy's, with gradients where PyTorch has them."""
+
 from __future__ import annotations
 
 import math
@@ -9,9 +10,20 @@ from ..dtypes import INT, int32
 from ..graph.record import Meta
 from .arithmetic import finish, publish_binary, two_operands
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import FUNCTIONS, array_meta, as_tensor_of, define, inplace_of, needs_tensor, promoted, publish, scipy_function, where_of
+from .elementwise import (
+    FUNCTIONS,
+    array_meta,
+    as_tensor_of,
+    define,
+    inplace_of,
+    needs_tensor,
+    promoted,
+    publish,
+    scipy_function,
+    where_of,
+)
 
-FUNCTION: dict = {}        # name in jitorch.special -> function
+FUNCTION: dict = {}  # name in jitorch.special -> function
 ROOT2, ROOT2PI = math.sqrt(2), math.sqrt(2 * math.pi)
 
 
@@ -22,51 +34,90 @@ def special(name: str):
 # -- one operand -------------------------------------------------------------------------------------------------------
 def bessel_slope(even: str, odd: str, scaled: bool):
     """Derivative of I1 (or of exp(-|x|) I1): I0 - I1 / x, and what the factor adds; 1/2 at zero."""
+
     def slope(c, g):
         x = c.input(0)
         safe = where_of(x == 0, 1, x)
         more = safe.sgn() + 1 / safe if scaled else 1 / safe
         return (g * where_of(x == 0, 0.5, special(even)(safe) - special(odd)(safe) * more),)
+
     return slope
 
 
 def entropy_term(x):
-    return np.where(np.isnan(x), x, np.where(x > 0, -x * np.log(np.where(x > 0, x, 1)), np.where(x == 0, 0, -np.inf))).astype(x.dtype)
+    return np.where(
+        np.isnan(x), x, np.where(x > 0, -x * np.log(np.where(x > 0, x, 1)), np.where(x == 0, 0, -np.inf))
+    ).astype(x.dtype)
 
 
 def entropy_term_ir(b, x):
     positive = x > 0
     value = -x * b.map("log", b.where(positive, x, b.const(1, x.dtype)))
-    return b.where(b.map("isnan", x), x, b.where(positive, value, b.where(x.eq(0), b.const(0, x.dtype), b.const(-math.inf, x.dtype))))
+    return b.where(
+        b.map("isnan", x),
+        x,
+        b.where(positive, value, b.where(x.eq(0), b.const(0, x.dtype), b.const(-math.inf, x.dtype))),
+    )
 
 
 def airy(x):
     import scipy.special
+
     return scipy.special.airy(x)[0]
 
 
 def spherical_bessel(x):
     import scipy.special
+
     return scipy.special.spherical_jn(0, x)
 
 
 # name, NumPy or SciPy function, expression, gradient, saves
 UNARY = [
     ("i0", scipy_function("i0"), None, lambda c, g: (g * special("i1")(c.input(0)),), "0"),
-    ("i0e", scipy_function("i0e"), None, lambda c, g: (g * (special("i1e")(c.input(0)) - c.input(0).sgn() * c.output()),), "0o"),
+    (
+        "i0e",
+        scipy_function("i0e"),
+        None,
+        lambda c, g: (g * (special("i1e")(c.input(0)) - c.input(0).sgn() * c.output()),),
+        "0o",
+    ),
     ("i1", scipy_function("i1"), None, bessel_slope("i0", "i1", False), "0"),
     ("i1e", scipy_function("i1e"), None, bessel_slope("i0e", "i1e", True), "0"),
-    ("ndtr", scipy_function("ndtr"), lambda b, x: b.map("erfc", x * (-1 / ROOT2)) * 0.5, lambda c, g: (g * (c.input(0) * c.input(0) * -0.5).exp() * (1 / ROOT2PI),), "0"),
+    (
+        "ndtr",
+        scipy_function("ndtr"),
+        lambda b, x: b.map("erfc", x * (-1 / ROOT2)) * 0.5,
+        lambda c, g: (g * (c.input(0) * c.input(0) * -0.5).exp() * (1 / ROOT2PI),),
+        "0",
+    ),
     ("ndtri", scipy_function("ndtri"), None, lambda c, g: (g * (c.output() * c.output() * 0.5).exp() * ROOT2PI,), "o"),
-    ("log_ndtr", scipy_function("log_ndtr"), None,
-     lambda c, g: (g / special("erfcx")(c.input(0) * (-1 / ROOT2)) * math.sqrt(2 / math.pi),), "0"),
-    ("erfcx", scipy_function("erfcx"), None, lambda c, g: (g * (c.input(0) * c.output() * 2 - 2 / math.sqrt(math.pi)),), "0o"),
+    (
+        "log_ndtr",
+        scipy_function("log_ndtr"),
+        None,
+        lambda c, g: (g / special("erfcx")(c.input(0) * (-1 / ROOT2)) * math.sqrt(2 / math.pi),),
+        "0",
+    ),
+    (
+        "erfcx",
+        scipy_function("erfcx"),
+        None,
+        lambda c, g: (g * (c.input(0) * c.output() * 2 - 2 / math.sqrt(math.pi)),),
+        "0o",
+    ),
     ("entr", entropy_term, entropy_term_ir, lambda c, g: (g * (-c.input(0).log() - 1),), "0"),
-    ("airy_ai", airy, None, None, ""), ("bessel_j0", scipy_function("j0"), None, None, ""), ("bessel_j1", scipy_function("j1"), None, None, ""),
-    ("bessel_y0", scipy_function("y0"), None, None, ""), ("bessel_y1", scipy_function("y1"), None, None, ""),
-    ("modified_bessel_i0", scipy_function("i0"), None, None, ""), ("modified_bessel_i1", scipy_function("i1"), None, None, ""),
-    ("modified_bessel_k0", scipy_function("k0"), None, None, ""), ("modified_bessel_k1", scipy_function("k1"), None, None, ""),
-    ("scaled_modified_bessel_k0", scipy_function("k0e"), None, None, ""), ("scaled_modified_bessel_k1", scipy_function("k1e"), None, None, ""),
+    ("airy_ai", airy, None, None, ""),
+    ("bessel_j0", scipy_function("j0"), None, None, ""),
+    ("bessel_j1", scipy_function("j1"), None, None, ""),
+    ("bessel_y0", scipy_function("y0"), None, None, ""),
+    ("bessel_y1", scipy_function("y1"), None, None, ""),
+    ("modified_bessel_i0", scipy_function("i0"), None, None, ""),
+    ("modified_bessel_i1", scipy_function("i1"), None, None, ""),
+    ("modified_bessel_k0", scipy_function("k0"), None, None, ""),
+    ("modified_bessel_k1", scipy_function("k1"), None, None, ""),
+    ("scaled_modified_bessel_k0", scipy_function("k0e"), None, None, ""),
+    ("scaled_modified_bessel_k1", scipy_function("k1e"), None, None, ""),
     ("spherical_bessel_j0", spherical_bessel, None, None, ""),
 ]
 for _name, _numpy, _expression, _vjp, _saves in UNARY:
@@ -107,12 +158,16 @@ def logit(input, eps: float | None = None, *, out=None):
 publish_binary("logit", logit)
 
 
-SHIFTS = 10_000        # how far below zero the zeta function is followed
+SHIFTS = 10_000  # how far below zero the zeta function is followed
 
 
 def hurwitz(s, q):
-    """The Hurwitz zeta function; for negative q (and whole s) by adding the terms up to the first positive q + k. NaN below -SHIFTS."""
+    """The Hurwitz zeta function;
+
+    for negative q (and whole s) by adding the terms up to the first positive q + k. NaN below -SHIFTS.
+    """
     import scipy.special
+
     s, q = (np.asarray(v, np.float64) for v in (s, q))
     low = (q < 0) & (q != np.floor(q)) & (s == np.floor(s)) & (q > -SHIFTS)
     steps = np.where(low, np.ceil(-q), 0)
@@ -124,13 +179,19 @@ def hurwitz(s, q):
 
 def polygamma_reference(x, n):
     import scipy.special
+
     compute, _ = promoted("polygamma", "float", [array_meta(x)])
     x = x.astype(compute.np)
     return scipy.special.psi(x) if n == 0 else (-1.0) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
 
 
-polygamma_op = Op("polygamma", infer=lambda m, n: Meta(m.shape, promoted("polygamma", "float", [m])[1]), reference=polygamma_reference,
-                  vjp=lambda c, g: (g * apply(polygamma_op, (c.input(0),), (c.attrs[0] + 1,)),), saves="0")
+polygamma_op = Op(
+    "polygamma",
+    infer=lambda m, n: Meta(m.shape, promoted("polygamma", "float", [m])[1]),
+    reference=polygamma_reference,
+    vjp=lambda c, g: (g * apply(polygamma_op, (c.input(0),), (c.attrs[0] + 1,)),),
+    saves="0",
+)
 
 
 def polygamma(n: int, input, *, out=None):
@@ -175,9 +236,11 @@ def xlog1py_ir(b, x, y):
 
 def gamma_slope(sign: float):
     """Derivative of the incomplete gamma functions in x (none in a): x**(a - 1) exp(-x) / gamma(a)."""
+
     def slope(c, g):
         a, x = c.input(0), c.input(1)
         return (None, g * (((a - 1) * x.log() - x - as_tensor_of(a, g).lgamma()).exp() * sign))
+
     return slope
 
 
@@ -186,13 +249,16 @@ MANY = 1000
 
 def polynomial(name: str):
     """SciPy's orthogonal polynomial (n, x) as PyTorch's (x, n): 0 for negative degrees."""
+
     def call(x, n):
         import scipy.special
+
         k = np.maximum(np.trunc(n), 0)
         f = getattr(scipy.special, name)
         # whole degrees by recurrence, which takes as many steps; large ones by hypergeometric functions
         value = f(k.astype(np.int64), x) if k.max(initial=0) <= MANY else f(k.astype(np.float64), x.astype(np.float64))
         return np.where(n <= -1, 0, value).astype(x.dtype)
+
     return call
 
 
@@ -205,20 +271,33 @@ def third_or_fourth(sign: int, shift: bool):
         k = np.maximum(np.trunc(n), 0)
         value = second(y, k) + sign * np.where(k > 0, second(y, k - 1), 0)
         return np.where(n <= -1, 0, value).astype(x.dtype)
+
     return call
 
 
 BINARY = [
     ("xlog1py", xlog1py, xlog1py_ir, xlog1py_slope, "01"),
-    ("zeta", hurwitz, None, lambda c, g: (None, g * -as_tensor_of(c.input(0), g) * special("zeta")(c.input(0) + 1, c.input(1))), "01"),
+    (
+        "zeta",
+        hurwitz,
+        None,
+        lambda c, g: (None, g * -as_tensor_of(c.input(0), g) * special("zeta")(c.input(0) + 1, c.input(1))),
+        "01",
+    ),
     ("gammainc", scipy_function("gammainc"), None, gamma_slope(1.0), "01"),
     ("gammaincc", scipy_function("gammaincc"), None, gamma_slope(-1.0), "01"),
-    ("chebyshev_polynomial_t", polynomial("eval_chebyt"), None, None, ""), ("chebyshev_polynomial_u", polynomial("eval_chebyu"), None, None, ""),
-    ("chebyshev_polynomial_v", third_or_fourth(-1, False), None, None, ""), ("chebyshev_polynomial_w", third_or_fourth(1, False), None, None, ""),
-    ("shifted_chebyshev_polynomial_t", polynomial("eval_sh_chebyt"), None, None, ""), ("shifted_chebyshev_polynomial_u", polynomial("eval_sh_chebyu"), None, None, ""),
-    ("shifted_chebyshev_polynomial_v", third_or_fourth(-1, True), None, None, ""), ("shifted_chebyshev_polynomial_w", third_or_fourth(1, True), None, None, ""),
-    ("hermite_polynomial_h", polynomial("eval_hermite"), None, None, ""), ("hermite_polynomial_he", polynomial("eval_hermitenorm"), None, None, ""),
-    ("laguerre_polynomial_l", polynomial("eval_laguerre"), None, None, ""), ("legendre_polynomial_p", polynomial("eval_legendre"), None, None, ""),
+    ("chebyshev_polynomial_t", polynomial("eval_chebyt"), None, None, ""),
+    ("chebyshev_polynomial_u", polynomial("eval_chebyu"), None, None, ""),
+    ("chebyshev_polynomial_v", third_or_fourth(-1, False), None, None, ""),
+    ("chebyshev_polynomial_w", third_or_fourth(1, False), None, None, ""),
+    ("shifted_chebyshev_polynomial_t", polynomial("eval_sh_chebyt"), None, None, ""),
+    ("shifted_chebyshev_polynomial_u", polynomial("eval_sh_chebyu"), None, None, ""),
+    ("shifted_chebyshev_polynomial_v", third_or_fourth(-1, True), None, None, ""),
+    ("shifted_chebyshev_polynomial_w", third_or_fourth(1, True), None, None, ""),
+    ("hermite_polynomial_h", polynomial("eval_hermite"), None, None, ""),
+    ("hermite_polynomial_he", polynomial("eval_hermitenorm"), None, None, ""),
+    ("laguerre_polynomial_l", polynomial("eval_laguerre"), None, None, ""),
+    ("legendre_polynomial_p", polynomial("eval_legendre"), None, None, ""),
 ]
 for _name, _numpy, _expression, _vjp, _saves in BINARY:
     FUNCTIONS["special_" + _name] = define("special_" + _name, _numpy, _expression, _vjp, saves=_saves, promote="float")
@@ -228,13 +307,22 @@ publish_binary("igammac", FUNCTION["gammaincc"])
 
 
 # -- frexp -------------------------------------------------------------------------------------------------------------
-frexp_op = Op("frexp", infer=lambda m: (Meta(m.shape, m.dtype), Meta(m.shape, int32)), reference=lambda x: np.frexp(x), saves="o",
-              vjp=lambda c, g, _: (None if g is None else g / c.output(1).exp2(),))
+frexp_op = Op(
+    "frexp",
+    infer=lambda m: (Meta(m.shape, m.dtype), Meta(m.shape, int32)),
+    reference=lambda x: np.frexp(x),
+    saves="o",
+    vjp=lambda c, g, _: (None if g is None else g / c.output(1).exp2(),),
+)
 
 
 def frexp(input, *, out=None):
-    """(mantissa, exponent): input = mantissa * 2**exponent, with the mantissa in [0.5, 1). RuntimeError for integers."""
+    """(mantissa, exponent):
+
+    input = mantissa * 2**exponent, with the mantissa in [0.5, 1). RuntimeError for integers.
+    """
     from .reductions import RETURN_TYPES, named
+
     needs_tensor("frexp", input=input)
     if input.dtype.category <= INT:
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
@@ -246,7 +334,22 @@ PUBLIC["frexp"] = METHODS["frexp"] = frexp
 
 
 # -- what jitorch.special holds ----------------------------------------------------------------------------------------
-SAME = {"expit": "sigmoid", "psi": "digamma", "gammaln": "lgamma"} | {n: n for n in (
-    "digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "log1p", "logit", "polygamma", "round", "sinc", "xlogy")}
+SAME = {"expit": "sigmoid", "psi": "digamma", "gammaln": "lgamma"} | {
+    n: n
+    for n in (
+        "digamma",
+        "erf",
+        "erfc",
+        "erfinv",
+        "exp2",
+        "expm1",
+        "log1p",
+        "logit",
+        "polygamma",
+        "round",
+        "sinc",
+        "xlogy",
+    )
+}
 FUNCTION.update({name: PUBLIC[public] for name, public in SAME.items()}, multigammaln=multigammaln)
 PUBLIC.update({"special_" + name: FUNCTION[name] for name in ("expit", "psi", "gammaln", "logit")})

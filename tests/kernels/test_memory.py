@@ -1,4 +1,5 @@
 """The pool of large buffers."""
+
 from __future__ import annotations
 
 import gc
