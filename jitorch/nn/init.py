@@ -1,4 +1,5 @@
 """Initial values, as `torch.nn.init`. Every function changes its tensor in place, outside autograd, and returns it."""
+
 from __future__ import annotations
 
 import math
@@ -29,7 +30,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         slope = 0.01 if param is None else param
         if isinstance(slope, bool) or not isinstance(slope, (int, float)):
             raise ValueError(f"negative_slope {param} not a valid number")
-        return math.sqrt(2.0 / (1 + slope ** 2))
+        return math.sqrt(2.0 / (1 + slope**2))
     if nonlinearity == "selu":
         return 3.0 / 4
     raise ValueError(f"Unsupported nonlinearity {nonlinearity}")
@@ -61,16 +62,24 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator=None)
         return tensor.normal_(mean, std, generator=generator)
 
 
-def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator=None) -> Tensor:
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator=None
+) -> Tensor:
     """Values from N(mean, std^2) conditioned on lying in [a, b].
 
-    By inverting the distribution function: mean + std * sqrt(2) * erfinv(U(2 Phi(l) - 1, 2 Phi(u) - 1)), l and u the standardised bounds.
+    By inverting the distribution function: mean + std * sqrt(2) * erfinv(U(2 Phi(l) - 1, 2 Phi(u) - 1)), l and u the
+    standardised bounds.
     """
+
     def phi(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
     if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.", stacklevel=2)
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be "
+            "incorrect.",
+            stacklevel=2,
+        )
     with no_grad():
         low, high = phi((a - mean) / std), phi((b - mean) / std)
         tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
@@ -103,7 +112,7 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """A convolution weight (3 to 5 dimensions) that passes as many channels as it can through unchanged, in each group."""
+    """A convolution weight (3 to 5 dimensions) that passes as many channels as it can unchanged, in each group."""
     if tensor.ndim not in (3, 4, 5):
         raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
     out, per_in = tensor.shape[0], tensor.shape[1]
@@ -114,18 +123,23 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         tensor.zero_()
         for g in range(groups):
             for d in range(min(per_group, per_in)):
-                tensor[(g * per_group + d, d, *centre)] = 1
+                place = (g * per_group + d, d, *centre)
+                tensor[place] = 1
     return tensor
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
-    """U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010). ValueError for fewer than 2 dimensions."""
+    """U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010). ValueError for fewer than 2
+    dimensions.
+    """
     bound = math.sqrt(3.0) * gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor)))
     return uniform_(tensor, -bound, bound, generator)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator=None) -> Tensor:
-    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010). ValueError for fewer than 2 dimensions."""
+    """N(0, std^2) with std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010). ValueError for fewer than 2
+    dimensions.
+    """
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / sum(_calculate_fan_in_and_fan_out(tensor))), generator)
 
 
@@ -137,25 +151,32 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
     return calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode))
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None) -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None
+) -> Tensor:
     """U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015); `a` is the slope of leaky_relu."""
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else uniform_(tensor, -math.sqrt(3.0) * std, math.sqrt(3.0) * std, generator)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None) -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None
+) -> Tensor:
     """N(0, gain^2 / fan) (He et al., 2015); `a` is the slope of leaky_relu."""
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else normal_(tensor, 0.0, std, generator)
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
-    """Rows or columns (of the tensor as a matrix) orthonormal, times gain (Saxe et al., 2013). ValueError for fewer than 2 dimensions."""
+    """Rows or columns (of the tensor as a matrix) orthonormal, times gain (Saxe et al., 2013). ValueError for fewer
+    than 2 dimensions.
+    """
     if tensor.ndim < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
     if tensor.numel() == 0:
         return tensor
     import numpy as np
+
     rows, cols = tensor.shape[0], tensor.numel() // tensor.shape[0]
     with no_grad():
         flat = jitorch.empty(rows, cols, dtype=tensor.dtype).normal_(0, 1, generator=generator).numpy()
@@ -166,7 +187,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator=None) -> Tensor:
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator=None) -> Tensor:
-    """N(0, std^2) with a fraction `sparsity` of each column set to zero (Martens, 2010). ValueError unless 2 dimensions."""
+    """N(0, std^2) with a fraction `sparsity` of each column set to zero (Martens, 2010). ValueError unless 2
+    dimensions.
+    """
     if tensor.ndim != 2:
         raise ValueError("Only tensors with 2 dimensions are supported")
     rows, cols = tensor.shape

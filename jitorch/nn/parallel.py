@@ -1,4 +1,5 @@
 """DataParallel for programs that wrap their model in it: on one device it calls the model."""
+
 from __future__ import annotations
 
 import jitorch
@@ -7,7 +8,8 @@ from .modules.module import Module
 
 
 class DataParallel(Module):
-    """Holds a model as `module` (so names in its state_dict start with "module.") and calls it: there is one device to run on.
+    """Holds a model as `module` (so names in its state_dict start with "module.") and calls it: there is one device to
+    run on.
 
     RuntimeError for device_ids that aren't there.
     """
@@ -18,13 +20,16 @@ class DataParallel(Module):
             for d in device_ids:
                 jitorch.zeros(0, device=d)
         self.module, self.dim = module, dim
-        self.device_ids, self.output_device = [], output_device
+        self.device_ids: list[int] = []
+        self.output_device = output_device
 
     def forward(self, *inputs, **kwargs):
         return self.module(*inputs, **kwargs)
 
 
-def data_parallel(module: Module, inputs, device_ids=None, output_device=None, dim: int = 0, module_kwargs: dict | None = None):
+def data_parallel(
+    module: Module, inputs, device_ids=None, output_device=None, dim: int = 0, module_kwargs: dict | None = None
+):
     """Call a model: there is one device to run on."""
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     return module(*inputs, **(module_kwargs or {}))

@@ -1,4 +1,5 @@
 """Parameters and buffers: tensors that modules know by name."""
+
 from __future__ import annotations
 
 from ..tensor import Tensor, tensor
@@ -7,7 +8,8 @@ from ..tensor import Tensor, tensor
 class Parameter(Tensor):
     """A tensor that a module registers, and optimizers train, when it is assigned to an attribute of the module.
 
-    It shares the memory of `data`. Raises TypeError if `data` is no tensor, RuntimeError for an integer one with requires_grad=True.
+    It shares the memory of `data`. Raises TypeError if `data` is no tensor, RuntimeError for an integer one with
+    requires_grad=True.
 
     >>> import jitorch as torch
     >>> torch.nn.Parameter(torch.ones(2))

@@ -1,9 +1,12 @@
-"""One op for the steps of optimizers: a rule applied to many parameters at once, so that a step costs one record, not ten a parameter.
+"""One op for the steps of optimizers: a rule applied to many parameters at once, so that a step costs one record, not
+ten a parameter.
 
-A rule is a function of operators alone: `rule(f, flags, p, g, *states, *numbers)` gives the new parameter and states. `f` holds the few
-functions that rules need (sqrt, maximum, minimum, where, abs, sign). The same rule serves the reference (on arrays), the lowering (on IR
-values) and differentiable steps (on tensors). Rules are written in jitorch/optim.
+A rule is a function of operators alone: `rule(f, flags, p, g, *states, *numbers)` gives the new parameter and states.
+`f` holds the few functions that rules need (sqrt, maximum, minimum, where, abs, sign). The same rule serves the
+reference (on arrays), the lowering (on IR values) and differentiable steps (on tensors). Rules are written in
+jitorch/optim.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -27,12 +30,14 @@ def of_values(b) -> SimpleNamespace:
     def mapped(name):
         return lambda *args: b.map(name, *args)
 
-    return SimpleNamespace(**{name: mapped(name) for name in ("sqrt", "abs", "sign", "maximum", "minimum")}, where=b.where)
+    return SimpleNamespace(
+        **{name: mapped(name) for name in ("sqrt", "abs", "sign", "maximum", "minimum")}, where=b.where
+    )
 
 
 def split(values: Sequence, width: int, count: int):
     """Operands as a list of (parameter, gradient, states...), and the numbers behind them."""
-    return [values[i * width:(i + 1) * width] for i in range(count)], values[width * count:]
+    return [values[i * width : (i + 1) * width] for i in range(count)], values[width * count :]
 
 
 def infer(*args):
@@ -41,7 +46,10 @@ def infer(*args):
     for p, *others in rows:
         for m in others:
             if m.shape != p.shape or m.dtype is not p.dtype:
-                raise RuntimeError(f"optimizer step: gradient and state must have the shape and dtype of their parameter, {p}, but got {m}")
+                raise RuntimeError(
+                    f"optimizer step: gradient and state must have the shape and dtype of their parameter, {p}, but "
+                    f"got {m}"
+                )
     return tuple(Meta(m.shape, m.dtype) for row in rows for m in (row[0], *row[2:]))
 
 

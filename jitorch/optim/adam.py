@@ -1,4 +1,5 @@
 """Adam and its relatives: running means of the gradient and of its square."""
+
 from __future__ import annotations
 
 import jitorch
@@ -32,8 +33,9 @@ def decay_numbers(group: dict, lr: float) -> tuple[float, float]:
 class Adam(Rule):
     """p -= lr * m / (sqrt(v) + eps), m and v being bias-corrected running means of g and g^2 (Kingma and Ba, 2014).
 
-    amsgrad: the largest v so far is used (Reddi et al., 2018). decoupled_weight_decay: as AdamW. foreach, fused, capturable and
-    differentiable as in PyTorch; the first three change nothing here. Raises ValueError for settings out of range.
+    amsgrad: the largest v so far is used (Reddi et al., 2018). decoupled_weight_decay: as AdamW. foreach, fused,
+    capturable and differentiable as in PyTorch; the first three change nothing here. Raises ValueError for settings out
+    of range.
 
     >>> import jitorch as torch
     >>> p = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -46,9 +48,22 @@ class Adam(Rule):
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 amsgrad: bool = False, *, foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
-                 differentiable: bool = False, fused: bool | None = None, decoupled_weight_decay: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ):
         check_rate(lr)
         if isinstance(lr, Tensor) and foreach and not capturable:
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
@@ -62,9 +77,22 @@ class Adam(Rule):
         check_betas(betas)
         check_settings(weight_decay=weight_decay)
         check_variant(foreach, fused, differentiable)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
-                                  "foreach": foreach, "capturable": capturable, "differentiable": differentiable, "fused": fused,
-                                  "decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+                "fused": fused,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, (beta1, beta2), amsgrad = number(group["lr"]), group["betas"], group["amsgrad"]
@@ -83,8 +111,13 @@ class Adam(Rule):
             row = (p, g, state["exp_avg"], state["exp_avg_sq"])
             rows.setdefault(step, []).append((*row, state["max_exp_avg_sq"]) if amsgrad else row)
         fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
-        self._apply(group, amsgrad_rule if amsgrad else adam_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows,
-                    lambda step: (lr / (1 - beta1 ** step), (1 - beta2 ** step) ** 0.5, *fixed))
+        self._apply(
+            group,
+            amsgrad_rule if amsgrad else adam_rule,
+            flags_of(group, "maximize", "decoupled_weight_decay"),
+            rows,
+            lambda step: (lr / (1 - beta1**step), (1 - beta2**step) ** 0.5, *fixed),
+        )
 
 
 def adam_rule(f, flags, p, g, mean, square, size, root, left1, beta2, eps, decay, shrink):
@@ -103,11 +136,35 @@ def amsgrad_rule(f, flags, p, g, mean, square, largest, size, root, left1, beta2
 class AdamW(Adam):
     """Adam with weight decay on the parameter itself: p *= 1 - lr * weight_decay (Loshchilov and Hutter, 2019)."""
 
-    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2,
-                 amsgrad: bool = False, *, maximize: bool = False, foreach: bool | None = None, capturable: bool = False,
-                 differentiable: bool = False, fused: bool | None = None):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
-                         differentiable=differentiable, fused=fused, decoupled_weight_decay=True)
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )
 
 
 class NAdam(Rule):
@@ -115,16 +172,40 @@ class NAdam(Rule):
 
     counts = ("step", "mu_product")
 
-    def __init__(self, params, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *, foreach: bool | None = None, maximize: bool = False,
-                 capturable: bool = False, differentiable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ):
         check_rate(lr)
         check_settings(eps=eps)
         check_betas(betas)
         check_settings(weight_decay=weight_decay, momentum_decay=momentum_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
-                                  "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach,
-                                  "capturable": capturable, "differentiable": differentiable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "momentum_decay": momentum_decay,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "differentiable": differentiable,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, (beta1, beta2), growth = number(group["lr"]), group["betas"], group["momentum_decay"]
@@ -139,10 +220,16 @@ class NAdam(Rule):
             mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * growth))
             mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * growth))
             product = state["mu_product"] = state["mu_product"] * mu
-            sizes = (lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next), 1 - beta2 ** step)
+            sizes = (lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next), 1 - beta2**step)
             rows.setdefault(sizes, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
         fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
-        self._apply(group, nesterov_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows, lambda sizes: sizes + fixed)
+        self._apply(
+            group,
+            nesterov_rule,
+            flags_of(group, "maximize", "decoupled_weight_decay"),
+            rows,
+            lambda sizes: sizes + fixed,
+        )
 
 
 def nesterov_rule(f, flags, p, g, mean, square, size, size_mean, left, left1, beta2, eps, decay, shrink):
@@ -157,16 +244,38 @@ class RAdam(Rule):
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 decoupled_weight_decay: bool = False, *, foreach: bool | None = None, maximize: bool = False, capturable: bool = False,
-                 differentiable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ):
         check_rate(lr)
         check_settings(eps=eps)
         check_betas(betas)
         check_settings(weight_decay=weight_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach,
-                                  "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay,
-                                  "differentiable": differentiable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "foreach": foreach,
+                "capturable": capturable,
+                "decoupled_weight_decay": decoupled_weight_decay,
+                "differentiable": differentiable,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, (beta1, beta2) = number(group["lr"]), group["betas"]
@@ -182,20 +291,28 @@ class RAdam(Rule):
         flags = flags_of(group, "maximize", "decoupled_weight_decay")
         fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
         for step, some in rows.items():
-            size = lr / (1 - beta1 ** step)
+            size = lr / (1 - beta1**step)
             factor = rectified(step, beta2)
             adaptive = ("adaptive",) if factor is not None else ()
-            self._apply(group, rectified_rule, flags + adaptive, {step: some}, lambda step, size=size * (factor or 1.0): (size, *fixed))
+            self._apply(
+                group,
+                rectified_rule,
+                flags + adaptive,
+                {step: some},
+                lambda step, size=size * (factor or 1.0): (size, *fixed),
+            )
 
 
 def rectified(step: int, beta2: float) -> float | None:
-    """What the adaptive rate is multiplied by; None while its variance is too large for it (the paper's rho is 5 or less)."""
-    left = 1 - beta2 ** step
+    """What the adaptive rate is multiplied by; None while its variance is too large for it (the paper's rho is 5 or
+    less).
+    """
+    left = 1 - beta2**step
     rho_inf = 2 / (1 - beta2) - 1
-    rho = rho_inf - 2 * step * beta2 ** step / left
+    rho = rho_inf - 2 * step * beta2**step / left
     if rho <= 5.0:
         return None
-    return ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5 * left ** 0.5
+    return ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5 * left**0.5
 
 
 def rectified_rule(f, flags, p, g, mean, square, size, left1, beta2, eps, decay, shrink):
@@ -209,14 +326,36 @@ class Adamax(Rule):
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False, capturable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ):
         check_rate(lr)
         check_settings(eps=eps)
         check_betas(betas)
         check_settings(weight_decay=weight_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach, "maximize": maximize,
-                                  "differentiable": differentiable, "capturable": capturable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, (beta1, beta2) = number(group["lr"]), group["betas"]
@@ -229,8 +368,13 @@ class Adamax(Rule):
                 state.update(step=0, exp_avg=jitorch.zeros_like(p), exp_inf=jitorch.zeros_like(p))
             step = state["step"] = state["step"] + 1
             rows.setdefault(step, []).append((p, p.grad, state["exp_avg"], state["exp_inf"]))
-        self._apply(group, largest_rule, flags_of(group, "maximize"), rows,
-                    lambda step: (lr / (1 - beta1 ** step), 1 - beta1, beta2, group["eps"], float(group["weight_decay"])))
+        self._apply(
+            group,
+            largest_rule,
+            flags_of(group, "maximize"),
+            rows,
+            lambda step: (lr / (1 - beta1**step), 1 - beta1, beta2, group["eps"], float(group["weight_decay"])),
+        )
 
 
 def largest_rule(f, flags, p, g, mean, largest, size, left1, beta2, eps, decay):

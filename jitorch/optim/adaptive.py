@@ -1,4 +1,5 @@
 """Adagrad, Adadelta, RMSprop and Adafactor: step sizes from the squares of past gradients."""
+
 from __future__ import annotations
 
 import jitorch
@@ -6,7 +7,7 @@ import jitorch
 from ..ops.update import update
 from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
-EPSILON = {"float32": 2.0 ** -23, "float64": 2.0 ** -52}
+EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 
 
 class Adagrad(Rule):
@@ -14,15 +15,39 @@ class Adagrad(Rule):
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0, initial_accumulator_value: float = 0,
-                 eps: float = 1e-10, foreach: bool | None = None, *, maximize: bool = False, differentiable: bool = False,
-                 fused: bool | None = None):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
         check_rate(lr)
-        check_settings(lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value, eps=eps)
+        check_settings(
+            lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value, eps=eps
+        )
         check_variant(foreach, fused, differentiable)
-        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay,
-                                  "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
-                                  "differentiable": differentiable, "fused": fused})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lr_decay": lr_decay,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "initial_accumulator_value": initial_accumulator_value,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
         for group in self.param_groups:
             for p in group["params"]:
                 self._start(p, group)
@@ -31,7 +56,9 @@ class Adagrad(Rule):
         self.state[p].update(step=0, sum=jitorch.full_like(p, group["initial_accumulator_value"]))
 
     def share_memory(self) -> None:
-        raise NotImplementedError("Adagrad.share_memory() is not supported: memory shared between processes is not implemented")
+        raise NotImplementedError(
+            "Adagrad.share_memory() is not supported: memory shared between processes is not implemented"
+        )
 
     def _update(self, group) -> None:
         lr, slowing = number(group["lr"]), group["lr_decay"]
@@ -44,8 +71,13 @@ class Adagrad(Rule):
                 self._start(p, group)
             step = state["step"] = state["step"] + 1
             rows.setdefault(step, []).append((p, p.grad, state["sum"]))
-        self._apply(group, summed_rule, flags_of(group, "maximize"), rows,
-                    lambda step: (lr / (1 + (step - 1) * slowing), group["eps"], float(group["weight_decay"])))
+        self._apply(
+            group,
+            summed_rule,
+            flags_of(group, "maximize"),
+            rows,
+            lambda step: (lr / (1 + (step - 1) * slowing), group["eps"], float(group["weight_decay"])),
+        )
 
 
 def summed_rule(f, flags, p, g, total, size, eps, decay):
@@ -59,14 +91,36 @@ class Adadelta(Rule):
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0, foreach: bool | None = None, *,
-                 capturable: bool = False, maximize: bool = False, differentiable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
         check_rate(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
         check_settings(eps=eps, weight_decay=weight_decay)
-        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
-                                  "capturable": capturable, "foreach": foreach, "differentiable": differentiable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "rho": rho,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "maximize": maximize,
+                "capturable": capturable,
+                "foreach": foreach,
+                "differentiable": differentiable,
+            },
+        )
 
     def _update(self, group) -> None:
         rows = []
@@ -79,8 +133,13 @@ class Adadelta(Rule):
             state["step"] += 1
             rows.append((p, p.grad, state["square_avg"], state["acc_delta"]))
         if rows:
-            update(delta_rule, flags_of(group, "maximize"), rows,
-                   (number(group["lr"]), group["rho"], group["eps"], float(group["weight_decay"])), bool(group["differentiable"]))
+            update(
+                delta_rule,
+                flags_of(group, "maximize"),
+                rows,
+                (number(group["lr"]), group["rho"], group["eps"], float(group["weight_decay"])),
+                bool(group["differentiable"]),
+            )
 
 
 def delta_rule(f, flags, p, g, square, moved, lr, rho, eps, decay):
@@ -91,18 +150,43 @@ def delta_rule(f, flags, p, g, square, moved, lr, rho, eps, decay):
 
 
 class RMSprop(Rule):
-    """p -= lr * g / (sqrt(v) + eps), v being a running mean of g^2 (centered: minus the mean of g, squared); with momentum if given."""
+    """p -= lr * g / (sqrt(v) + eps), v being a running mean of g^2 (centered: minus the mean of g, squared); with
+    momentum if given.
+    """
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0, momentum: float = 0,
-                 centered: bool = False, capturable: bool = False, foreach: bool | None = None, maximize: bool = False,
-                 differentiable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
         check_rate(lr)
         check_settings(eps=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
-        super().__init__(params, {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
-                                  "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
-                                  "differentiable": differentiable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "alpha": alpha,
+                "eps": eps,
+                "centered": centered,
+                "weight_decay": weight_decay,
+                "capturable": capturable,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+            },
+        )
 
     def _update(self, group) -> None:
         momentum, centered = group["momentum"], group["centered"]
@@ -146,25 +230,48 @@ def rms_rule(f, flags, p, g, square, *rest):
 class Adafactor(Rule):
     """Adam's second moment kept as one row and one column of means for each matrix (Shazeer and Stern, 2018).
 
-    eps: (regularisation of the squares, by default the dtype's epsilon, and of the parameter's scale); d: updates are clipped to this
-    root mean square.
+    eps: (regularisation of the squares, by default the dtype's epsilon, and of the parameter's scale); d: updates are
+    clipped to this root mean square.
     """
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-2, beta2_decay: float = -0.8, eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0,
-                 weight_decay: float = 0.0, *, foreach: bool | None = None, maximize: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-2,
+        beta2_decay: float = -0.8,
+        eps: tuple[float | None, float] = (None, 1e-3),
+        d: float = 1.0,
+        weight_decay: float = 0.0,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+    ):
         if isinstance(lr, jitorch.Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
-        for ok, what, value in ((lr >= 0.0, "Learning rate should be >= 0", lr), (beta2_decay <= 0.0, "beta2_decay should be <= 0", beta2_decay),
-                                (eps[0] is None or eps[0] >= 0.0, "epsilon1 should be >= 0", eps[0]),
-                                (eps[1] >= 0.0, "epsilon2 should be >= 0", eps[1]),
-                                (d >= 1.0, "Clipping threshold d should be >= 1", d),
-                                (weight_decay >= 0.0, "weight_decay should be >= 0", weight_decay)):
+        for ok, what, value in (
+            (lr >= 0.0, "Learning rate should be >= 0", lr),
+            (beta2_decay <= 0.0, "beta2_decay should be <= 0", beta2_decay),
+            (eps[0] is None or eps[0] >= 0.0, "epsilon1 should be >= 0", eps[0]),
+            (eps[1] >= 0.0, "epsilon2 should be >= 0", eps[1]),
+            (d >= 1.0, "Clipping threshold d should be >= 1", d),
+            (weight_decay >= 0.0, "weight_decay should be >= 0", weight_decay),
+        ):
             if not ok:
                 raise ValueError(f"{what} but is: {value}")
-        super().__init__(params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay, "foreach": foreach,
-                                  "maximize": maximize})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "beta2_decay": beta2_decay,
+                "eps": eps,
+                "d": d,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, (eps1, eps2), decay = number(group["lr"]), group["eps"], group["weight_decay"]
@@ -182,7 +289,7 @@ class Adafactor(Rule):
                     state["variance"] = jitorch.zeros_like(g)
             step = state["step"] = state["step"] + 1
             fresh, least = step ** group["beta2_decay"], EPSILON[p.dtype.name] if eps1 is None else eps1
-            rate = (p * p).mean().sqrt().clamp(min=eps2) * min(lr, 1 / step ** 0.5)
+            rate = (p * p).mean().sqrt().clamp(min=eps2) * min(lr, 1 / step**0.5)
             if decay != 0:
                 p.mul_(1 - lr * decay)
             if len(shape) > 1:

@@ -1,4 +1,7 @@
-"""Learning rate schedules: each changes "lr" (some also the momentum) of the optimizer's groups when `step()` is called."""
+"""Learning rate schedules: each changes "lr" (some also the momentum) of the optimizer's groups when `step()` is
+called.
+"""
+
 from __future__ import annotations
 
 import math
@@ -13,9 +16,12 @@ from ..tensor import Tensor
 from .optimizer import Optimizer, number
 
 DEPRECATED_EPOCH = (
-    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use `scheduler.step()` to "
-    "step the scheduler. During the deprecation, if epoch is different from None, the closed form is used instead of the new chainable form, "
-    "where available. Please open an issue if you are unable to replicate your use case: https://github.com/pytorch/pytorch/issues/new/choose.")
+    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "
+    "`scheduler.step()` to "
+    "step the scheduler. During the deprecation, if epoch is different from None, the closed form is used instead of "
+    "the new chainable form, "
+    "where available. Please open an issue if you are unable to replicate your use case: https://github.com/pytorch/pytorch/issues/new/choose."
+)
 
 
 def check_optimizer(optimizer) -> None:
@@ -41,8 +47,10 @@ def for_each_group(name: str, optimizer: Optimizer, value) -> list:
     n = len(optimizer.param_groups)
     if isinstance(value, (list, tuple)):
         if len(value) != n:
-            raise ValueError(f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, "
-                             f"param_groups has {n}.")
+            raise ValueError(
+                f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values, "
+                f"param_groups has {n}."
+            )
         return [v.clone() if isinstance(v, Tensor) else v for v in value]
     return [value] * n
 
@@ -69,9 +77,13 @@ class LRScheduler:
                 lr = group["lr"]
                 group.setdefault("initial_lr", lr.clone() if isinstance(lr, Tensor) else lr)
             elif "initial_lr" not in group:
-                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with last_epoch >= 0.\n"
-                               "This typically happens when:\n1. You're trying to resume training from a checkpoint but haven't properly loaded "
-                               "the optimizer state\n2. You're using last_epoch >= 0 for a fresh training run (not recommended)")
+                raise KeyError(
+                    f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with "
+                    "last_epoch >= 0.\n"
+                    "This typically happens when:\n1. You're trying to resume training from a checkpoint but haven't "
+                    "properly loaded "
+                    "the optimizer state\n2. You're using last_epoch >= 0 for a fresh training run (not recommended)"
+                )
         self.base_lrs = values_of(optimizer, "initial_lr")
         self.last_epoch = last_epoch
         self._initial_step()
@@ -102,10 +114,16 @@ class LRScheduler:
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next step (or, deprecated, to step `epoch`). Call it after `optimizer.step()`."""
         if self._step_count == 1 and not self.optimizer._opt_called:
-            warnings.warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should call them in "
-                          "the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result in PyTorch "
-                          "skipping the first value of the learning rate schedule. See more details at "
-                          "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate", UserWarning, stacklevel=2)
+            warnings.warn(
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you "
+                "should call them in "
+                "the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result "
+                "in PyTorch "
+                "skipping the first value of the learning rate schedule. See more details at "
+                "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
+                UserWarning,
+                stacklevel=2,
+            )
         self._step_count += 1
         if epoch is not None:
             warnings.warn(DEPRECATED_EPOCH, UserWarning, stacklevel=2)
@@ -122,7 +140,7 @@ class LRScheduler:
             rates = self.get_lr() if rates is None else rates
         finally:
             self._get_lr_called_within_step = False
-        for group, lr in zip(self.optimizer.param_groups, rates):
+        for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
             put(group, "lr", lr)
         self._last_lr = values_of(self.optimizer, "lr")
 
@@ -140,7 +158,11 @@ class LRScheduler:
 
     def _warn_outside_step(self) -> None:
         if not self._get_lr_called_within_step:
-            warnings.warn("To get the last learning rate computed by the scheduler, please use `get_last_lr()`.", UserWarning, stacklevel=3)
+            warnings.warn(
+                "To get the last learning rate computed by the scheduler, please use `get_last_lr()`.",
+                UserWarning,
+                stacklevel=3,
+            )
 
 
 class _FromFunctions(LRScheduler):
@@ -163,7 +185,7 @@ class _FromFunctions(LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.__dict__.update({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
-        for fn, state in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
+        for fn, state in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
             if state is not None:
                 fn.__dict__.update(state)
 
@@ -181,7 +203,7 @@ class LambdaLR(_FromFunctions):
 
     def get_lr(self) -> list:
         self._warn_outside_step()
-        return [lr * fn(self.last_epoch) for fn, lr in zip(self.lr_lambdas, self.base_lrs)]
+        return [lr * fn(self.last_epoch) for fn, lr in zip(self.lr_lambdas, self.base_lrs, strict=True)]
 
 
 class MultiplicativeLR(_FromFunctions):
@@ -191,7 +213,10 @@ class MultiplicativeLR(_FromFunctions):
         self._warn_outside_step()
         if self._is_initial:
             return self._now()
-        return [group["lr"] * fn(self.last_epoch) for fn, group in zip(self.lr_lambdas, self.optimizer.param_groups)]
+        return [
+            group["lr"] * fn(self.last_epoch)
+            for fn, group in zip(self.lr_lambdas, self.optimizer.param_groups, strict=True)
+        ]
 
 
 class StepLR(LRScheduler):
@@ -221,11 +246,11 @@ class MultiStepLR(LRScheduler):
     def get_lr(self) -> list:
         self._warn_outside_step()
         times = self.milestones.get(self.last_epoch)
-        return self._now() if times is None else self._times(self.gamma ** times)
+        return self._now() if times is None else self._times(self.gamma**times)
 
     def _get_closed_form_lr(self) -> list:
         passed = bisect_right(sorted(self.milestones.elements()), self.last_epoch)
-        return [lr * self.gamma ** passed for lr in self.base_lrs]
+        return [lr * self.gamma**passed for lr in self.base_lrs]
 
 
 class ConstantLR(LRScheduler):
@@ -248,10 +273,18 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """lr = initial lr times a factor that goes from start_factor to end_factor in total_iters steps. ValueError for factors out of range."""
+    """lr = initial lr times a factor that goes from start_factor to end_factor in total_iters steps. ValueError for
+    factors out of range.
+    """
 
-    def __init__(self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5,
-                 last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ):
         if start_factor > 1.0 or start_factor <= 0:
             raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
         if end_factor > 1.0 or end_factor < 0:
@@ -270,7 +303,10 @@ class LinearLR(LRScheduler):
 
     def _get_closed_form_lr(self) -> list:
         rise = self.end_factor - self.start_factor
-        return [lr * (self.start_factor + rise * min(self.total_iters, self.last_epoch) / self.total_iters) for lr in self.base_lrs]
+        return [
+            lr * (self.start_factor + rise * min(self.total_iters, self.last_epoch) / self.total_iters)
+            for lr in self.base_lrs
+        ]
 
 
 class ExponentialLR(LRScheduler):
@@ -285,7 +321,7 @@ class ExponentialLR(LRScheduler):
         return self._now() if self._is_initial else self._times(self.gamma)
 
     def _get_closed_form_lr(self) -> list:
-        return [lr * self.gamma ** self.last_epoch for lr in self.base_lrs]
+        return [lr * self.gamma**self.last_epoch for lr in self.base_lrs]
 
 
 class PolynomialLR(LRScheduler):
@@ -303,11 +339,15 @@ class PolynomialLR(LRScheduler):
         return self._times(((1.0 - self.last_epoch / n) / (1.0 - (self.last_epoch - 1) / n)) ** self.power)
 
     def _get_closed_form_lr(self) -> list:
-        return [lr * (1.0 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power for lr in self.base_lrs]
+        return [
+            lr * (1.0 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power for lr in self.base_lrs
+        ]
 
 
 class CosineAnnealingLR(LRScheduler):
-    """lr goes from its initial value to eta_min and back, along a cosine of half period T_max (Loshchilov and Hutter, 2017)."""
+    """lr goes from its initial value to eta_min and back, along a cosine of half period T_max (Loshchilov and Hutter,
+    2017).
+    """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
         self.T_max, self.eta_min = T_max, eta_min
@@ -322,7 +362,10 @@ class CosineAnnealingLR(LRScheduler):
         if self._step_count == 1 and step > 0:
             return self._get_closed_form_lr()
         if (step - 1 - period) % (2 * period) == 0:
-            return [group["lr"] + (lr - least) * (1 - math.cos(math.pi / period)) / 2 for lr, group in zip(self.base_lrs, groups)]
+            return [
+                group["lr"] + (lr - least) * (1 - math.cos(math.pi / period)) / 2
+                for lr, group in zip(self.base_lrs, groups, strict=True)
+            ]
         ratio = (1 + math.cos(math.pi * step / period)) / (1 + math.cos(math.pi * (step - 1) / period))
         return [ratio * (group["lr"] - least) + least for group in groups]
 
@@ -332,8 +375,8 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """lr falls from its initial value to eta_min along a cosine in T_0 steps, then starts again, T_mult times as long each time
-    (Loshchilov and Hutter, 2017). `step(epoch)` takes fractions too.
+    """lr falls from its initial value to eta_min along a cosine in T_0 steps, then starts again, T_mult times as long
+    each time (Loshchilov and Hutter, 2017). `step(epoch)` takes fractions too.
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
@@ -376,8 +419,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             self.T_cur = epoch % self.T_0
         else:
             n = int(math.log(epoch / self.T_0 * (self.T_mult - 1) + 1, self.T_mult))
-            self.T_cur = epoch - self.T_0 * (self.T_mult ** n - 1) / (self.T_mult - 1)
-            self.T_i = self.T_0 * self.T_mult ** n
+            self.T_cur = epoch - self.T_0 * (self.T_mult**n - 1) / (self.T_mult - 1)
+            self.T_i = self.T_0 * self.T_mult**n
 
 
 # -- learning rate and momentum together -------------------------------------------------------------------------------
@@ -400,27 +443,41 @@ def begin_momentum(scheduler: LRScheduler, optimizer: Optimizer, base, largest, 
     scheduler.use_beta1 = check_momentum(optimizer)
     base, largest = for_each_group("base_momentum", optimizer, base), for_each_group("max_momentum", optimizer, largest)
     if last_epoch == -1:
-        for group, low, high in zip(optimizer.param_groups, base, largest):
+        for group, low, high in zip(optimizer.param_groups, base, largest, strict=True):
             put_momentum(group, high, scheduler.use_beta1)
             group["max_momentum"], group["base_momentum"] = high, low
     return base, largest
 
 
 class CyclicLR(LRScheduler):
-    """lr goes up from base_lr to max_lr in step_size_up steps and down again in step_size_down (Smith, 2017), the momentum the other way.
+    """lr goes up from base_lr to max_lr in step_size_up steps and down again in step_size_down (Smith, 2017), the
+    momentum the other way.
 
-    mode: "triangular"; "triangular2": the height halves each cycle; "exp_range": it is multiplied by gamma each step. scale_fn: a height of
-    your own, of the cycle or the step as scale_mode says. ValueError for an unknown mode, or an optimizer without momentum.
+    mode: "triangular"; "triangular2": the height halves each cycle; "exp_range": it is multiplied by gamma each step.
+    scale_fn: a height of your own, of the cycle or the step as scale_mode says. ValueError for an unknown mode, or an
+    optimizer without momentum.
     """
 
-    def __init__(self, optimizer: Optimizer, base_lr: float | list[float], max_lr: float | list[float], step_size_up: int = 2000,
-                 step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
-                 scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
-                 base_momentum: float = 0.8, max_momentum: float = 0.9, last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        base_lr: float | list[float],
+        max_lr: float | list[float],
+        step_size_up: int = 2000,
+        step_size_down: int | None = None,
+        mode: str = "triangular",
+        gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None,
+        scale_mode: str = "cycle",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.8,
+        max_momentum: float = 0.9,
+        last_epoch: int = -1,
+    ):
         check_optimizer(optimizer)
         base_lrs = for_each_group("base_lr", optimizer, base_lr)
         if last_epoch == -1:
-            for lr, group in zip(base_lrs, optimizer.param_groups):
+            for lr, group in zip(base_lrs, optimizer.param_groups, strict=True):
                 put(group, "lr", lr)
         self.max_lrs = for_each_group("max_lr", optimizer, max_lr)
         up = float(step_size_up)
@@ -432,7 +489,9 @@ class CyclicLR(LRScheduler):
         self.scale_mode = scale_mode if scale_fn is not None else "iterations" if mode == "exp_range" else "cycle"
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:
-            self.base_momentums, self.max_momentums = begin_momentum(self, optimizer, base_momentum, max_momentum, last_epoch)
+            self.base_momentums, self.max_momentums = begin_momentum(
+                self, optimizer, base_momentum, max_momentum, last_epoch
+            )
         super().__init__(optimizer, last_epoch)
         self.base_lrs = base_lrs
 
@@ -440,7 +499,9 @@ class CyclicLR(LRScheduler):
         """The height of the triangle, of the number of the cycle or of the step."""
         if self._scale_fn_custom is not None:
             return self._scale_fn_custom(x)
-        return 1.0 if self.mode == "triangular" else 1 / (2.0 ** (x - 1)) if self.mode == "triangular2" else self.gamma ** x
+        return (
+            1.0 if self.mode == "triangular" else 1 / (2.0 ** (x - 1)) if self.mode == "triangular2" else self.gamma**x
+        )
 
     def get_lr(self) -> list:
         self._warn_outside_step()
@@ -449,9 +510,11 @@ class CyclicLR(LRScheduler):
         height = x / self.step_ratio if x <= self.step_ratio else (x - 1) / (self.step_ratio - 1)
         scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
-            for group, low, high in zip(self.optimizer.param_groups, self.base_momentums, self.max_momentums):
+            for group, low, high in zip(
+                self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True
+            ):
                 put_momentum(group, high - (high - low) * height * scale, self.use_beta1)
-        return [low + (high - low) * height * scale for low, high in zip(self.base_lrs, self.max_lrs)]
+        return [low + (high - low) * height * scale for low, high in zip(self.base_lrs, self.max_lrs, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"_scale_fn_custom": state_of_function(self._scale_fn_custom)}
@@ -463,20 +526,38 @@ class CyclicLR(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """lr goes from max_lr / div_factor up to max_lr in the fraction pct_start of total_steps, then down to 1 / final_div_factor of where it
-    began (Smith and Topin, 2018), along cosines or lines; the momentum the other way. three_phase: down to the beginning first.
+    """lr goes from max_lr / div_factor up to max_lr in the fraction pct_start of total_steps, then down to 1 /
+    final_div_factor of where it began (Smith and Topin, 2018), along cosines or lines; the momentum the other way.
+    three_phase: down to the beginning first.
 
     total_steps, or epochs and steps_per_epoch, must be given: ValueError otherwise, and for more steps than that.
     """
 
-    def __init__(self, optimizer: Optimizer, max_lr: float | list[float], total_steps: int | None = None, epochs: int | None = None,
-                 steps_per_epoch: int | None = None, pct_start: float = 0.3, anneal_strategy: str = "cos", cycle_momentum: bool = True,
-                 base_momentum: float | list[float] = 0.85, max_momentum: float | list[float] = 0.95, div_factor: float = 25.0,
-                 final_div_factor: float = 1e4, three_phase: bool = False, last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ):
         check_optimizer(optimizer)
         if total_steps is None and (epochs is None or steps_per_epoch is None):
             raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
-        for name, n in (("total_steps", total_steps),) if total_steps is not None else (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+        for name, n in (
+            (("total_steps", total_steps),)
+            if total_steps is not None
+            else (("epochs", epochs), ("steps_per_epoch", steps_per_epoch))
+        ):
             if n <= 0 or not isinstance(n, int):
                 raise ValueError(f"Expected positive integer {name}, but got {n}")
         self.total_steps = epochs * steps_per_epoch if total_steps is None else total_steps
@@ -487,7 +568,7 @@ class OneCycleLR(LRScheduler):
         self._anneal_func_type = anneal_strategy
         self._schedule_phases = phases(self.total_steps, pct_start, three_phase)
         if last_epoch == -1:
-            for group, lr in zip(optimizer.param_groups, for_each_group("max_lr", optimizer, max_lr)):
+            for group, lr in zip(optimizer.param_groups, for_each_group("max_lr", optimizer, max_lr), strict=True):
                 group["initial_lr"], group["max_lr"] = lr / div_factor, lr
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         self.cycle_momentum = cycle_momentum
@@ -522,27 +603,47 @@ class OneCycleLR(LRScheduler):
 
 def phases(total: int, pct_start: float, three: bool) -> list[dict]:
     """The phases of a one-cycle schedule: where each ends, and between which settings of the groups it goes."""
+
     def phase(end, start_lr, end_lr, start_momentum, end_momentum):
-        return {"end_step": end, "start_lr": start_lr, "end_lr": end_lr, "start_momentum": start_momentum + "_momentum",
-                "end_momentum": end_momentum + "_momentum"}
+        return {
+            "end_step": end,
+            "start_lr": start_lr,
+            "end_lr": end_lr,
+            "start_momentum": start_momentum + "_momentum",
+            "end_momentum": end_momentum + "_momentum",
+        }
 
     up = phase(float(pct_start * total) - 1, "initial_lr", "max_lr", "max", "base")
     if not three:
         return [up, phase(total - 1, "max_lr", "min_lr", "base", "max")]
-    return [up, phase(float(2 * pct_start * total) - 2, "max_lr", "initial_lr", "base", "max"),
-            phase(total - 1, "initial_lr", "min_lr", "max", "max")]
+    return [
+        up,
+        phase(float(2 * pct_start * total) - 2, "max_lr", "initial_lr", "base", "max"),
+        phase(total - 1, "initial_lr", "min_lr", "max", "max"),
+    ]
 
 
-# -- by what is measured -------------------------------------------------------------------------------------------------
+# -- by what is measured
+# -------------------------------------------------------------------------------------------------
 class ReduceLROnPlateau(LRScheduler):
     """lr *= factor when a metric hasn't improved for more than `patience` calls of `step(metric)`.
 
-    mode: "min" or "max". An improvement is one by more than threshold, relative ("rel") or absolute ("abs"). After a reduction `cooldown`
-    calls don't count. ValueError for a factor of 1 or more.
+    mode: "min" or "max". An improvement is one by more than threshold, relative ("rel") or absolute ("abs"). After a
+    reduction `cooldown` calls don't count. ValueError for a factor of 1 or more.
     """
 
-    def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-                 threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | list[float] = 0, eps: float = 1e-8):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | list[float] = 0,
+        eps: float = 1e-8,
+    ):
         if factor >= 1.0:
             raise ValueError("Factor should be < 1.0.")
         check_optimizer(optimizer)
@@ -590,11 +691,15 @@ class ReduceLROnPlateau(LRScheduler):
         groups = self.optimizer.param_groups
         if len(groups) != len(self.min_lrs):
             if self.default_min_lr is None:
-                raise RuntimeError(f"The number of param groups in the `optimizer` ({len(groups)}) differs from when `ReduceLROnPlateau` was "
-                                   f"initialized ({len(self.min_lrs)}), usually due to a new param group being added to the optimizer. Please "
-                                   "modify the `min_lrs` field to match the length of the `optimizer` param groups.")
+                raise RuntimeError(
+                    f"The number of param groups in the `optimizer` ({len(groups)}) differs from when "
+                    "`ReduceLROnPlateau` was "
+                    f"initialized ({len(self.min_lrs)}), usually due to a new param group being added to the "
+                    "optimizer. Please "
+                    "modify the `min_lrs` field to match the length of the `optimizer` param groups."
+                )
             self.min_lrs = [self.default_min_lr] * len(groups)
-        for group, least in zip(groups, self.min_lrs):
+        for group, least in zip(groups, self.min_lrs, strict=True):
             old = float(group["lr"])
             new = max(old * self.factor, least)
             if old - new > self.eps:
@@ -614,7 +719,8 @@ class ReduceLROnPlateau(LRScheduler):
         self._init_is_better(self.mode, self.threshold, self.threshold_mode)
 
 
-# -- several schedules ---------------------------------------------------------------------------------------------------
+# -- several schedules
+# ---------------------------------------------------------------------------------------------------
 class _Several(LRScheduler):
     """Schedules made of others, kept in `_schedulers`."""
 
@@ -624,31 +730,43 @@ class _Several(LRScheduler):
             if not hasattr(s, "optimizer"):
                 raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
             if isinstance(s, ReduceLROnPlateau):
-                raise ValueError(f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be specified when "
-                                 f"calling `step`, but got one at index {i} in the given schedulers sequence.")
+                raise ValueError(
+                    f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be "
+                    "specified when "
+                    f"calling `step`, but got one at index {i} in the given schedulers sequence."
+                )
             if s.optimizer is not optimizer:
-                raise ValueError(f"{name} expects all schedulers to belong to the same optimizer, but got scheduler {type(s).__name__} at "
-                                 f"index {i} has {s.optimizer}, which is different from {type(optimizer).__name__}.")
+                raise ValueError(
+                    f"{name} expects all schedulers to belong to the same optimizer, but got scheduler "
+                    f"{type(s).__name__} at "
+                    f"index {i} has {s.optimizer}, which is different from {type(optimizer).__name__}."
+                )
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})
-        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"]):
+        for scheduler, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
             scheduler.load_state_dict(state)
 
 
 class SequentialLR(_Several):
     """Schedules one after the other: the next begins at each of the milestones, of which there is one less."""
 
-    def __init__(self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1):
+    def __init__(
+        self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
+    ):
         if not schedulers:
             raise ValueError(f"{type(self).__name__} expects at least one scheduler, but got no scheduler.")
         self._check(schedulers, optimizer)
         if len(milestones) != len(schedulers) - 1:
-            raise ValueError("Sequential Schedulers expects number of schedulers provided to be one more than the number of milestone points, "
-                             f"but got number of schedulers {len(schedulers)} and the number of milestones to be equal to {len(milestones)}")
+            raise ValueError(
+                "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
+                "milestone points, "
+                f"but got number of schedulers {len(schedulers)} and the number of milestones to be equal to "
+                f"{len(milestones)}"
+            )
         self._schedulers, self._milestones = schedulers, milestones
         self.last_epoch, self.optimizer = last_epoch + 1, optimizer
         # All schedules made their first step when they were constructed: undo it, and let the first one alone make it.
@@ -685,7 +803,9 @@ class ChainedScheduler(_Several):
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
         if not schedulers:
-            raise ValueError(f"{type(self).__name__} expects at least one scheduler to be chained, but got no scheduler.")
+            raise ValueError(
+                f"{type(self).__name__} expects at least one scheduler to be chained, but got no scheduler."
+            )
         optimizer = optimizer or schedulers[0].optimizer
         self._check(schedulers, optimizer)
         self._schedulers, self.optimizer = schedulers, optimizer
@@ -698,4 +818,4 @@ class ChainedScheduler(_Several):
         self._last_lr = values_of(self.optimizer, "lr")
 
 
-_LRScheduler = LRScheduler      # its name in older programs
+_LRScheduler = LRScheduler  # its name in older programs

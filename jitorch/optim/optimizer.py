@@ -1,14 +1,16 @@
 """Optimizer: groups of parameters with their settings, state for each parameter, hooks, saving and loading.
 
-The optimizers of this package derive from `Rule`, and define how one group is updated. A step is recorded in a few in-place operations a
-parameter and run at the end of `step()`, so that forward, backward and update of a training step are one program. Numbers that change
-from step to step (learning rate, bias corrections) are operands, so that a changed number compiles nothing.
+The optimizers of this package derive from `Rule`, and define how one group is updated. A step is recorded in a few
+in-place operations a parameter and run at the end of `step()`, so that forward, backward and update of a training step
+are one program. Numbers that change from step to step (learning rate, bias corrections) are operands, so that a changed
+number compiles nothing.
 """
+
 from __future__ import annotations
 
 import functools
 import warnings
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from itertools import chain
@@ -24,8 +26,14 @@ from ..ops.update import update
 from ..tensor import Tensor
 
 GLOBAL_PRE, GLOBAL_POST = HookTable(), HookTable()
-TABLES = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks", "_optimizer_state_dict_post_hooks",
-          "_optimizer_load_state_dict_pre_hooks", "_optimizer_load_state_dict_post_hooks")
+TABLES = (
+    "_optimizer_step_pre_hooks",
+    "_optimizer_step_post_hooks",
+    "_optimizer_state_dict_pre_hooks",
+    "_optimizer_state_dict_post_hooks",
+    "_optimizer_load_state_dict_pre_hooks",
+    "_optimizer_load_state_dict_post_hooks",
+)
 
 
 class _Required:
@@ -50,15 +58,18 @@ def register_optimizer_step_post_hook(hook: Callable) -> HookHandle:
 
 def with_hooks(step: Callable) -> Callable:
     """`step` between its hooks; what it recorded runs at its end."""
+
     @functools.wraps(step)
     def wrapper(self, *args, **kwargs):
-        if self._in_step:       # called through super().step()
+        if self._in_step:  # called through super().step()
             return step(self, *args, **kwargs)
         for hook in (*GLOBAL_PRE.values(), *self._optimizer_step_pre_hooks.values()):
             changed = hook(self, args, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
-                    raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {changed}.")
+                    raise RuntimeError(
+                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                    )
                 args, kwargs = changed
         self._in_step = True
         try:
@@ -71,7 +82,7 @@ def with_hooks(step: Callable) -> Callable:
             hook(self, args, kwargs)
         return result
 
-    wrapper.hooked = True
+    wrapper.__dict__["hooked"] = True
     return wrapper
 
 
@@ -81,14 +92,21 @@ def number(x) -> float:
 
 
 class Optimizer:
-    """Base class of optimizers: `params` are tensors, (name, tensor) pairs, or dicts of settings with their tensors under "params".
+    """Base class of optimizers: `params` are tensors, (name, tensor) pairs, or dicts of settings with their tensors
+    under "params".
 
-    defaults: the settings of groups that don't give their own. Subclasses define `step(closure=None)`. Raises TypeError for what is no
-    tensor, ValueError for a non-leaf tensor, an empty list, or a tensor in two groups.
+    defaults: the settings of groups that don't give their own. Subclasses define `step(closure=None)`. Raises TypeError
+    for what is no tensor, ValueError for a non-leaf tensor, an empty list, or a tensor in two groups.
     """
 
+    _optimizer_step_pre_hooks: HookTable
+    _optimizer_step_post_hooks: HookTable
+    _optimizer_state_dict_pre_hooks: HookTable
+    _optimizer_state_dict_post_hooks: HookTable
+    _optimizer_load_state_dict_pre_hooks: HookTable
+    _optimizer_load_state_dict_post_hooks: HookTable
     _in_step = False
-    _opt_called = False         # has step() run: learning rate schedules ask
+    _opt_called = False  # has step() run: learning rate schedules ask
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -98,7 +116,10 @@ class Optimizer:
 
     def __init__(self, params: Iterable, defaults: dict[str, Any]):
         if isinstance(params, Tensor):
-            raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got " + typename(params))
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
+                + typename(params)
+            )
         self.defaults = defaults
         for name in TABLES:
             setattr(self, name, HookTable())
@@ -128,8 +149,11 @@ class Optimizer:
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         params = param_group["params"]
         if isinstance(params, set):
-            raise TypeError("optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets will "
-                            "change between runs. Please use a list instead.")
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
+                "sets will "
+                "change between runs. Please use a list instead."
+            )
         params = [params] if isinstance(params, Tensor) else list(params)
         names = [p[0] for p in params if isinstance(p, tuple)]
         if names:
@@ -148,18 +172,25 @@ class Optimizer:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             param_group.setdefault(name, default)
         if len(set(params)) != len(params):
-            warnings.warn("optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; see "
-                          "github.com/pytorch/pytorch/issues/40967 for more information", stacklevel=3)
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
+                "see "
+                "github.com/pytorch/pytorch/issues/40967 for more information",
+                stacklevel=3,
+            )
         for group in self.param_groups:
             if ("param_names" in param_group) != ("param_names" in group):
                 which = "with names" if "param_names" in param_group else "without names"
-                raise ValueError("all optimizer param groups should be with/without names. "
-                                 f"cannot add param group {which} to the optimizer")
+                raise ValueError(
+                    "all optimizer param groups should be with/without names. "
+                    f"cannot add param group {which} to the optimizer"
+                )
             if not set(group["params"]).isdisjoint(params):
                 raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(param_group)
 
-    # -- hooks -----------------------------------------------------------------------------------------------------------
+    # -- hooks
+    # -----------------------------------------------------------------------------------------------------------
     def register_step_pre_hook(self, hook: Callable) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` before `step`; it may return new (args, kwargs)."""
         return HookHandle(self._optimizer_step_pre_hooks, hook)
@@ -184,18 +215,21 @@ class Optimizer:
         """Call `hook(optimizer)` after loading."""
         return HookHandle(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
-    # -- saving and loading --------------------------------------------------------------------------------------------------
-    counts: tuple[str, ...] = ()        # entries of the state that are Python numbers here and 0-d tensors in PyTorch
+    # -- saving and loading
+    # --------------------------------------------------------------------------------------------------
+    counts: tuple[str, ...] = ()  # entries of the state that are Python numbers here and 0-d tensors in PyTorch
 
     def _exported(self, state):
         """The state of a parameter as PyTorch keeps it."""
         if not isinstance(state, dict):
             return state
-        return {k: jitorch.tensor(float(v), dtype=jitorch.float32) if k in self.counts and not isinstance(v, Tensor) else v
-                for k, v in state.items()}
+        return {
+            k: jitorch.tensor(float(v), dtype=jitorch.float32) if k in self.counts and not isinstance(v, Tensor) else v
+            for k, v in state.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": state by number of the parameter, "param_groups": settings with the numbers of their parameters}."""
+        """{"state": by number of the parameter, "param_groups": settings with the numbers of their parameters}."""
         for hook in self._optimizer_state_dict_pre_hooks.values():
             hook(self)
         numbers: dict[int, int] = {}
@@ -203,7 +237,10 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 numbers.setdefault(id(p), len(numbers))
-            groups.append({k: v for k, v in group.items() if k != "params"} | {"params": [numbers[id(p)] for p in group["params"]]})
+            groups.append(
+                {k: v for k, v in group.items() if k != "params"}
+                | {"params": [numbers[id(p)] for p in group["params"]]}
+            )
         state = {numbers[id(k)] if isinstance(k, Tensor) else k: self._exported(v) for k, v in self.state.items()}
         packed = {"state": state, "param_groups": groups}
         for hook in self._optimizer_state_dict_post_hooks.values():
@@ -220,13 +257,21 @@ class Optimizer:
         groups, saved = self.param_groups, deepcopy(state_dict["param_groups"])
         if len(groups) != len(saved):
             raise ValueError("loaded state dict has a different number of parameter groups")
-        if any(len(g["params"]) != len(s["params"]) for g, s in zip(groups, saved)):
-            raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's group")
-        params = dict(zip(chain.from_iterable(s["params"] for s in saved), chain.from_iterable(g["params"] for g in groups)))
+        if any(len(g["params"]) != len(s["params"]) for g, s in zip(groups, saved, strict=True)):
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        params = dict(
+            zip(
+                chain.from_iterable(s["params"] for s in saved),
+                chain.from_iterable(g["params"] for g in groups),
+                strict=True,
+            )
+        )
         state: defaultdict[Tensor, Any] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             state[params.get(key, key)] = self._imported(params[key], value) if key in params else value
-        for group, new in zip(groups, saved):
+        for group, new in zip(groups, saved, strict=True):
             new["params"] = group["params"]
             if "param_names" in group:
                 new.setdefault("param_names", group["param_names"])
@@ -265,25 +310,29 @@ class Optimizer:
 
 
 class Rule(Optimizer):
-    """An optimizer that updates its groups one by one: `_update(group)` changes the parameters that have a gradient, in place."""
+    """An optimizer that updates its groups one by one: `_update(group)` changes the parameters that have a gradient, in
+    place.
+    """
 
     def _update(self, group: dict[str, Any]) -> None:
         raise NotImplementedError
 
     def step(self, closure: Callable[[], Any] | None = None):
-        """One update of all parameters that have a gradient. closure: computes the loss again; its result is returned."""
+        """One update of all parameters with a gradient. closure: computes the loss again; its result is returned."""
         loss = None
         with set_grad_enabled(bool(self.defaults.get("differentiable"))):
             if closure is not None:
                 with enable_grad():
                     loss = closure()
-            with changing_numbers():        # learning rates are scheduled, bias corrections differ at every step
+            with changing_numbers():  # learning rates are scheduled, bias corrections differ at every step
                 for group in self.param_groups:
                     self._update(group)
         return loss
 
     def _apply(self, group: dict[str, Any], rule: Callable, flags: tuple, rows: dict, numbers: Callable) -> None:
-        """Apply a rule (see ops/update.py) to rows that are gathered by the step their parameters are at: `numbers(step)`."""
+        """Apply a rule (see ops/update.py) to rows that are gathered by the step their parameters are at:
+        `numbers(step)`.
+        """
         differentiable = bool(group.get("differentiable"))
         for step, some in rows.items():
             update(rule, flags, some, numbers(step), differentiable)
@@ -297,7 +346,9 @@ def descent(f, flags, p, g, decay):
 
 
 def flags_of(group: dict[str, Any], *names: str) -> tuple[str, ...]:
-    """The settings that choose a formula, as names: those asked for that are on, and "decay" where there is weight decay."""
+    """The settings that choose a formula, as names: those asked for that are on, and "decay" where there is weight
+    decay.
+    """
     on = tuple(name for name in names if group[name])
     return (*on, "decay") if group.get("weight_decay", 0) != 0 else on
 

@@ -1,4 +1,5 @@
 """Stochastic gradient descent, averaged SGD, and Rprop."""
+
 from __future__ import annotations
 
 import jitorch
@@ -8,10 +9,11 @@ from .optimizer import Rule, check_rate, check_settings, check_variant, descent,
 
 
 class SGD(Rule):
-    """p -= lr * g; with momentum, g is replaced by b = momentum * b + (1 - dampening) * g (Nesterov: by g + momentum * b).
+    """p -= lr * g; with momentum, g is replaced by b = momentum * b + (1 - dampening) * g (Nesterov: by g + momentum *
+    b).
 
-    weight_decay is added to the gradient as weight_decay * p. foreach, fused and differentiable as in PyTorch; the first two change
-    nothing here. Raises ValueError for negative settings.
+    weight_decay is added to the gradient as weight_decay * p. foreach, fused and differentiable as in PyTorch; the
+    first two change nothing here. Raises ValueError for negative settings.
 
     >>> import jitorch as torch
     >>> p = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
@@ -22,8 +24,20 @@ class SGD(Rule):
     tensor([0.5000, 1.5000])
     """
 
-    def __init__(self, params, lr: float = 1e-3, momentum: float = 0, dampening: float = 0, weight_decay: float = 0, nesterov: bool = False, *,
-                 maximize: bool = False, foreach: bool | None = None, differentiable: bool = False, fused: bool | None = None):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
         check_rate(lr)
         if momentum < 0.0:
             raise ValueError(f"Invalid momentum value: {momentum}")
@@ -31,13 +45,25 @@ class SGD(Rule):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         check_variant(foreach, fused, differentiable)
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
-                                  "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+                "foreach": foreach,
+                "differentiable": differentiable,
+                "fused": fused,
+            },
+        )
 
     def _update(self, group) -> None:
         momentum, states = group["momentum"], self.state
         flags = flags_of(group, "maximize", "nesterov")
-        first, later = [], []       # parameters without and with a buffer of past gradients
+        first, later = [], []  # parameters without and with a buffer of past gradients
         for p in group["params"]:
             g = p.grad
             if g is None:
@@ -78,12 +104,35 @@ class ASGD(Rule):
 
     counts = ("step", "eta", "mu")
 
-    def __init__(self, params, lr: float = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6, weight_decay: float = 0,
-                 foreach: bool | None = None, maximize: bool = False, differentiable: bool = False, capturable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ):
         check_rate(lr)
         check_settings(weight_decay=weight_decay)
-        super().__init__(params, {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "foreach": foreach,
-                                  "maximize": maximize, "differentiable": differentiable, "capturable": capturable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "lambd": lambd,
+                "alpha": alpha,
+                "t0": t0,
+                "weight_decay": weight_decay,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
 
     def _update(self, group) -> None:
         lr, lambd = number(group["lr"]), group["lambd"]
@@ -98,8 +147,13 @@ class ASGD(Rule):
             step = state["step"] = state["step"] + 1
             state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
             state["mu"] = 1 / max(1, step - group["t0"])
-        self._apply(group, averaged_rule, flags_of(group, "maximize"), rows,
-                    lambda at: (at[0], at[1], 1 - lambd * at[0], group["weight_decay"]))
+        self._apply(
+            group,
+            averaged_rule,
+            flags_of(group, "maximize"),
+            rows,
+            lambda at: (at[0], at[1], 1 - lambd * at[0], group["weight_decay"]),
+        )
 
 
 def averaged_rule(f, flags, p, g, average, eta, mu, shrink, decay):
@@ -109,17 +163,39 @@ def averaged_rule(f, flags, p, g, average, eta, mu, shrink, decay):
 
 
 class Rprop(Rule):
-    """Resilient propagation (Riedmiller and Braun, 1993): each element has a step size, which grows while its gradient keeps its sign."""
+    """Resilient propagation (Riedmiller and Braun, 1993): each element has a step size, which grows while its gradient
+    keeps its sign.
+    """
 
     counts = ("step",)
 
-    def __init__(self, params, lr: float = 1e-2, etas: tuple[float, float] = (0.5, 1.2), step_sizes: tuple[float, float] = (1e-6, 50), *,
-                 capturable: bool = False, foreach: bool | None = None, maximize: bool = False, differentiable: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
         check_rate(lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize,
-                                  "differentiable": differentiable, "capturable": capturable})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "etas": etas,
+                "step_sizes": step_sizes,
+                "foreach": foreach,
+                "maximize": maximize,
+                "differentiable": differentiable,
+                "capturable": capturable,
+            },
+        )
 
     def _update(self, group) -> None:
         rows = []
@@ -133,8 +209,13 @@ class Rprop(Rule):
             state["step"] += 1
             rows.append((p, g, state["prev"], state["step_size"]))
         if rows:
-            update(resilient_rule, flags_of(group, "maximize"), rows, (*group["etas"], *map(float, group["step_sizes"])),
-                   bool(group["differentiable"]))
+            update(
+                resilient_rule,
+                flags_of(group, "maximize"),
+                rows,
+                (*group["etas"], *map(float, group["step_sizes"])),
+                bool(group["differentiable"]),
+            )
 
 
 def resilient_rule(f, flags, p, g, previous, size, down, up, least, most):

@@ -1,4 +1,5 @@
 """Initial values: their statistics, and the numbers they are computed from."""
+
 from __future__ import annotations
 
 import math
@@ -93,17 +94,38 @@ def test_sparse():
     assert ((t == 0).sum(0) == 6).all()
 
 
-@pytest.mark.parametrize("name, param", [("linear", None), ("conv_transpose2d", None), ("sigmoid", None), ("tanh", None), ("relu", None),
-                                         ("leaky_relu", None), ("leaky_relu", 0.3), ("selu", None)])
+@pytest.mark.parametrize(
+    "name, param",
+    [
+        ("linear", None),
+        ("conv_transpose2d", None),
+        ("sigmoid", None),
+        ("tanh", None),
+        ("relu", None),
+        ("leaky_relu", None),
+        ("leaky_relu", 0.3),
+        ("selu", None),
+    ],
+)
 def test_gains(name, param):
     torch = pytest.importorskip("torch")
     assert init.calculate_gain(name, param) == torch.nn.init.calculate_gain(name, param)
 
 
-@pytest.mark.parametrize("call", [
-    lambda i, t: i.calculate_gain("x"), lambda i, t: i.calculate_gain("leaky_relu", True), lambda i, t: i.xavier_uniform_(t.ones(3)),
-    lambda i, t: i.kaiming_normal_(t.ones(3, 3), mode="x"), lambda i, t: i.eye_(t.ones(3)), lambda i, t: i.dirac_(t.ones(3)),
-    lambda i, t: i.dirac_(t.ones(3, 3, 3), groups=2), lambda i, t: i.orthogonal_(t.ones(3)), lambda i, t: i.sparse_(t.ones(3), 0.5)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda i, t: i.calculate_gain("x"),
+        lambda i, t: i.calculate_gain("leaky_relu", True),
+        lambda i, t: i.xavier_uniform_(t.ones(3)),
+        lambda i, t: i.kaiming_normal_(t.ones(3, 3), mode="x"),
+        lambda i, t: i.eye_(t.ones(3)),
+        lambda i, t: i.dirac_(t.ones(3)),
+        lambda i, t: i.dirac_(t.ones(3, 3, 3), groups=2),
+        lambda i, t: i.orthogonal_(t.ones(3)),
+        lambda i, t: i.sparse_(t.ones(3), 0.5),
+    ],
+)
 def test_errors(call):
     torch = pytest.importorskip("torch")
     caught = []
@@ -116,7 +138,15 @@ def test_errors(call):
 
 def test_parameters_are_changed_outside_autograd_and_returned():
     p = jitorch.nn.Parameter(jitorch.ones(3, 3))
-    for f in (init.uniform_, init.normal_, init.xavier_normal_, init.kaiming_uniform_, init.eye_, init.orthogonal_, init.trunc_normal_):
+    for f in (
+        init.uniform_,
+        init.normal_,
+        init.xavier_normal_,
+        init.kaiming_uniform_,
+        init.eye_,
+        init.orthogonal_,
+        init.trunc_normal_,
+    ):
         assert f(p) is p and p.is_leaf and p.requires_grad
 
 

@@ -1,4 +1,5 @@
 """Every layer against PyTorch's: names in the state_dict, what is printed, values, gradients, state afterwards."""
+
 from __future__ import annotations
 
 import warnings
@@ -133,8 +134,13 @@ Softmax(1)                                  | 3 4
 Softmin(0)                                  | 3 4
 LogSoftmax(-1)                              | 3 4
 Softmax2d()                                 | 2 3 4
-""" + "".join(f"{name}() | 3 4\n" for name in (
-    "ReLU ReLU6 SiLU Mish SELU Hardswish Hardsigmoid Sigmoid Tanh LogSigmoid Softsign Tanhshrink GELU PReLU ELU LeakyReLU Hardtanh").split())
+""" + "".join(
+    f"{name}() | 3 4\n"
+    for name in (
+        "ReLU ReLU6 SiLU Mish SELU Hardswish Hardsigmoid Sigmoid Tanh LogSigmoid Softsign Tanhshrink GELU PReLU ELU "
+        "LeakyReLU Hardtanh"
+    ).split()
+)
 CASES = [line.split("|") for line in LAYERS.strip().splitlines()]
 
 
@@ -164,7 +170,9 @@ def flat(value) -> list:
 
 
 def outcome(t, module, inputs: list[np.ndarray], state: dict, differentiable: int = 9):
-    """All numbers that a module gives: outputs, gradients of (the first so many) inputs and of parameters, state afterwards."""
+    """All numbers that a module gives: outputs, gradients of (the first so many) inputs and of parameters, state
+    afterwards.
+    """
     module.load_state_dict({k: t.tensor(v) for k, v in state.items()})
     tensors = [t.tensor(a) for a in inputs]
     for x in tensors[:differentiable]:
@@ -178,8 +186,11 @@ def outcome(t, module, inputs: list[np.ndarray], state: dict, differentiable: in
     if outs[0].requires_grad:
         loss.backward()
     grads = [x.grad for x in [*tensors, *module.parameters()]]
-    return ([o.detach().numpy() for o in outs], [None if g is None else g.numpy() for g in grads],
-            {k: v.numpy() for k, v in module.state_dict().items()})
+    return (
+        [o.detach().numpy() for o in outs],
+        [None if g is None else g.numpy() for g in grads],
+        {k: v.numpy() for k, v in module.state_dict().items()},
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c[0].strip())
@@ -188,7 +199,9 @@ def test_layer(case):
     ours, theirs = construct(jitorch, text), construct(torch, text)
     assert repr(ours) == repr(theirs)
     state = {k: v.numpy().copy() for k, v in theirs.state_dict().items()}
-    assert {k: (v.shape, v.dtype.name) for k, v in state.items()} == {k: (tuple(v.shape), v.dtype.name) for k, v in ours.state_dict().items()}
+    assert {k: (v.shape, v.dtype.name) for k, v in state.items()} == {
+        k: (tuple(v.shape), v.dtype.name) for k, v in ours.state_dict().items()
+    }
     assert list(state) == list(ours.state_dict())
     inputs = arrays(shapes)
     for mode in (True, False):
@@ -199,7 +212,9 @@ def test_layer(case):
         with jitorch.config.using(tier="reference"):
             got = outcome(jitorch, ours, inputs, state)
         expected = outcome(torch, theirs, inputs, state)
-        for g, e in zip(got[0] + got[1] + list(got[2].values()), expected[0] + expected[1] + list(expected[2].values()), strict=True):
+        for g, e in zip(
+            got[0] + got[1] + list(got[2].values()), expected[0] + expected[1] + list(expected[2].values()), strict=True
+        ):
             assert (g is None) == (e is None)
             if e is not None:
                 assert g.shape == e.shape and g.dtype == e.dtype
@@ -231,7 +246,12 @@ MarginRankingLoss(0.1)         | 4 | 4 | s 4
 TripletMarginLoss(swap=True)   | 4 3 | 4 3 | 4 3
 TripletMarginWithDistanceLoss(margin=0.5) | 4 3 | 4 3 | 4 3
 """
-SPECIAL = {"b": lambda x: (x > 0).astype("float32"), "s": lambda x: np.sign(x), "p": lambda x: 1 / (1 + np.exp(-x)), "u": lambda x: np.abs(x) + 0.1}
+SPECIAL = {
+    "b": lambda x: (x > 0).astype("float32"),
+    "s": lambda x: np.sign(x),
+    "p": lambda x: 1 / (1 + np.exp(-x)),
+    "u": lambda x: np.abs(x) + 0.1,
+}
 
 
 @pytest.mark.parametrize("line", LOSSES.strip().splitlines(), ids=lambda s: s.split("|")[0].strip())
@@ -270,27 +290,64 @@ def packed(t, module, lengths, enforce_sorted):
     return [v.detach().numpy() for v in (padded, sizes, *hidden, x.grad, pack.data, pack.batch_sizes)]
 
 
-@pytest.mark.parametrize("text", ["RNN(3, 4, bidirectional=True)", "LSTM(3, 4, num_layers=2, bidirectional=True)", "GRU(3, 4, num_layers=2)"])
+@pytest.mark.parametrize(
+    "text", ["RNN(3, 4, bidirectional=True)", "LSTM(3, 4, num_layers=2, bidirectional=True)", "GRU(3, 4, num_layers=2)"]
+)
 @pytest.mark.parametrize("lengths, enforce_sorted", [([5, 4, 4, 1], True), ([2, 5, 1, 5], False)])
 def test_packed_sequences(text, lengths, enforce_sorted):
     ours, theirs = construct(jitorch, text), construct(torch, text)
     with jitorch.config.using(tier="reference"):
         ours.load_state_dict({k: jitorch.tensor(v.numpy()) for k, v in theirs.state_dict().items()})
-        for g, e in zip(packed(jitorch, ours, lengths, enforce_sorted), packed(torch, theirs, lengths, enforce_sorted), strict=True):
+        for g, e in zip(
+            packed(jitorch, ours, lengths, enforce_sorted), packed(torch, theirs, lengths, enforce_sorted), strict=True
+        ):
             np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-5)
 
 
-ERRORS = ["Conv2d(3, 4, 3, groups=2)", "Conv2d(4, 3, 3, groups=2)", "Conv2d(4, 4, 3, groups=0)", "Conv2d(4, 4, 3, padding='x')",
-          "Conv2d(4, 4, 3, 2, padding='same')", "ConvTranspose1d(2, 2, 3, padding_mode='reflect')", "Dropout(1.5)", "GroupNorm(3, 4)",
-          "Unflatten(1, 3)", "Unflatten(1, (2, 'a'))", "Embedding(3, 2, padding_idx=3)", "MultiheadAttention(5, 2)", "MultiheadAttention(0, 2)",
-          "LSTM(0, 3)", "LSTM(3, 3, num_layers=0)", "LSTM(3, 3, proj_size=3)", "GRU(3, 3, proj_size=1)", "RNN(3, 3, nonlinearity='x')",
-          "LSTM(3, 3, dropout=2)", "LSTM('a', 3)", "Hardtanh(1, 0)", "TripletMarginLoss(margin=0)", "MultiMarginLoss(p=3)",
-          "HuberLoss(delta='a')", "Bilinear(0, 1, 1)", "TransformerEncoderLayer(4, 2, activation='x')", "BatchNorm2d(3)(t.ones(2, 3))",
-          "BatchNorm1d(3)(t.ones(2, 3, 3, 3))", "InstanceNorm2d(3, affine=True)(t.ones(2, 4, 5, 5))", "Softmax2d()(t.ones(2))",
-          "CircularPad1d(1)(t.ones(2))", "LSTM(3, 4)(t.ones(2, 2, 4))", "LSTM(3, 4)(t.ones(3))", "GRU(3, 4)(t.ones(2, 1, 3), t.ones(1, 2, 4))",
-          "GRU(3, 4)(t.ones(2, 1, 3), t.ones(1, 4))", "LSTM(3, 4)(t.ones(2, 1, 3, dtype=t.float64))", "LSTMCell(3, 4)(t.ones(2, 2, 3))",
-          "GRUCell(3, 4)(t.ones(2, 2))", "GRUCell(3, 4)(t.ones(2, 3), t.ones(1, 4))", "MultiheadAttention(4, 2)(t.ones(4), t.ones(4), t.ones(4))",
-          "ConvTranspose2d(1, 1, 3, 2)(t.ones(1, 1, 2, 2), output_size=(9, 9))", "Linear(2, 3, typo=1)"]
+ERRORS = [
+    "Conv2d(3, 4, 3, groups=2)",
+    "Conv2d(4, 3, 3, groups=2)",
+    "Conv2d(4, 4, 3, groups=0)",
+    "Conv2d(4, 4, 3, padding='x')",
+    "Conv2d(4, 4, 3, 2, padding='same')",
+    "ConvTranspose1d(2, 2, 3, padding_mode='reflect')",
+    "Dropout(1.5)",
+    "GroupNorm(3, 4)",
+    "Unflatten(1, 3)",
+    "Unflatten(1, (2, 'a'))",
+    "Embedding(3, 2, padding_idx=3)",
+    "MultiheadAttention(5, 2)",
+    "MultiheadAttention(0, 2)",
+    "LSTM(0, 3)",
+    "LSTM(3, 3, num_layers=0)",
+    "LSTM(3, 3, proj_size=3)",
+    "GRU(3, 3, proj_size=1)",
+    "RNN(3, 3, nonlinearity='x')",
+    "LSTM(3, 3, dropout=2)",
+    "LSTM('a', 3)",
+    "Hardtanh(1, 0)",
+    "TripletMarginLoss(margin=0)",
+    "MultiMarginLoss(p=3)",
+    "HuberLoss(delta='a')",
+    "Bilinear(0, 1, 1)",
+    "TransformerEncoderLayer(4, 2, activation='x')",
+    "BatchNorm2d(3)(t.ones(2, 3))",
+    "BatchNorm1d(3)(t.ones(2, 3, 3, 3))",
+    "InstanceNorm2d(3, affine=True)(t.ones(2, 4, 5, 5))",
+    "Softmax2d()(t.ones(2))",
+    "CircularPad1d(1)(t.ones(2))",
+    "LSTM(3, 4)(t.ones(2, 2, 4))",
+    "LSTM(3, 4)(t.ones(3))",
+    "GRU(3, 4)(t.ones(2, 1, 3), t.ones(1, 2, 4))",
+    "GRU(3, 4)(t.ones(2, 1, 3), t.ones(1, 4))",
+    "LSTM(3, 4)(t.ones(2, 1, 3, dtype=t.float64))",
+    "LSTMCell(3, 4)(t.ones(2, 2, 3))",
+    "GRUCell(3, 4)(t.ones(2, 2))",
+    "GRUCell(3, 4)(t.ones(2, 3), t.ones(1, 4))",
+    "MultiheadAttention(4, 2)(t.ones(4), t.ones(4), t.ones(4))",
+    "ConvTranspose2d(1, 1, 3, 2)(t.ones(1, 1, 2, 2), output_size=(9, 9))",
+    "Linear(2, 3, typo=1)",
+]
 
 
 @pytest.mark.parametrize("text", ERRORS)
@@ -313,7 +370,9 @@ def test_from_pretrained():
 def test_embedding_padding_row_is_zero_and_gets_no_gradient():
     e = jitorch.nn.Embedding(4, 2, padding_idx=1)
     e(jitorch.tensor([1, 2, 1])).sum().backward()
-    assert e.weight[1].tolist() == [0, 0] and e.weight.grad[1].tolist() == [0, 0] and e.weight.grad[2].tolist() == [1, 1]
+    assert (
+        e.weight[1].tolist() == [0, 0] and e.weight.grad[1].tolist() == [0, 0] and e.weight.grad[2].tolist() == [1, 1]
+    )
 
 
 def test_transposed_convolution_with_output_size():
@@ -331,13 +390,20 @@ def test_masks_of_attention(training):
     results = []
     theirs = construct(torch, "MultiheadAttention(4, 2, batch_first=True)").train(training)
     state = {k: v.numpy() for k, v in theirs.state_dict().items()}
-    for t, m in ((jitorch, construct(jitorch, "MultiheadAttention(4, 2, batch_first=True)").train(training)), (torch, theirs)):
+    for t, m in (
+        (jitorch, construct(jitorch, "MultiheadAttention(4, 2, batch_first=True)").train(training)),
+        (torch, theirs),
+    ):
         m.load_state_dict({k: t.tensor(v) for k, v in state.items()})
         v = t.tensor(x)
-        some = [m(v, v, v, attn_mask=t.tensor(additive)), m(v, v, v, attn_mask=t.tensor(additive < 0), average_attn_weights=False),
-                m(v, v, v, key_padding_mask=t.tensor(padding)), m(v, v, v, attn_mask=t.tensor(np.tile(additive, (4, 1, 1)))),
-                m(v, v, v, need_weights=False, key_padding_mask=t.tensor(padding), attn_mask=t.tensor(additive < 0)),
-                m(v, v, v, need_weights=False, attn_mask=t.tensor(additive), is_causal=True)]
+        some = [
+            m(v, v, v, attn_mask=t.tensor(additive)),
+            m(v, v, v, attn_mask=t.tensor(additive < 0), average_attn_weights=False),
+            m(v, v, v, key_padding_mask=t.tensor(padding)),
+            m(v, v, v, attn_mask=t.tensor(np.tile(additive, (4, 1, 1)))),
+            m(v, v, v, need_weights=False, key_padding_mask=t.tensor(padding), attn_mask=t.tensor(additive < 0)),
+            m(v, v, v, need_weights=False, attn_mask=t.tensor(additive), is_causal=True),
+        ]
         results.append([a.detach().numpy() for a in flat(some)])
     for g, e in zip(*results, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-4, atol=1e-5)

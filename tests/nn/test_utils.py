@@ -1,4 +1,5 @@
 """Gradient clipping, parameters as vectors, and sequences of different lengths, against PyTorch."""
+
 from __future__ import annotations
 
 import math
@@ -32,7 +33,11 @@ def test_clip_grad_norm(norm_type, limit):
     for t in (jitorch, torch):
         ps = parameters(t)
         total = t.nn.utils.clip_grad_norm_(ps, limit, norm_type)
-        results.append([np.asarray(total.item())] + [p.grad.numpy() for p in ps[:2]] + [t.nn.utils.get_total_norm(ps[0].detach()).numpy()])
+        results.append(
+            [np.asarray(total.item())]
+            + [p.grad.numpy() for p in ps[:2]]
+            + [t.nn.utils.get_total_norm(ps[0].detach()).numpy()]
+        )
         assert ps[2].grad is None
     for g, e in zip(*results, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-5)
@@ -48,6 +53,7 @@ def test_clip_grad_norm_of_what_is_not_finite():
 
 def test_clipping_is_recorded_not_run():
     from jitorch.graph.record import counters
+
     ps = parameters(jitorch)
     before = counters.flushes
     jitorch.nn.utils.clip_grad_norm_(ps, 1.0)
@@ -78,12 +84,22 @@ def sequences(t):
     return [t.arange(0.0, 6.0).reshape(3, 2), t.ones(1, 2), t.arange(0.0, 4.0).reshape(2, 2)]
 
 
-@pytest.mark.parametrize("call", [
-    lambda r, s, t: r.pad_sequence(s), lambda r, s, t: r.pad_sequence(s, batch_first=True, padding_value=2.0, padding_side="left"),
-    lambda r, s, t: r.pack_sequence(s, enforce_sorted=False), lambda r, s, t: r.unpad_sequence(r.pad_sequence(s), t.tensor([3, 1, 2])),
-    lambda r, s, t: r.unpack_sequence(r.pack_sequence(s, enforce_sorted=False)),
-    lambda r, s, t: r.pad_packed_sequence(r.pack_sequence(s, enforce_sorted=False), total_length=5, padding_value=-1.0),
-    lambda r, s, t: r.pack_padded_sequence(r.pad_sequence(s, True), [3, 1, 2], batch_first=True, enforce_sorted=False).data])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r, s, t: r.pad_sequence(s),
+        lambda r, s, t: r.pad_sequence(s, batch_first=True, padding_value=2.0, padding_side="left"),
+        lambda r, s, t: r.pack_sequence(s, enforce_sorted=False),
+        lambda r, s, t: r.unpad_sequence(r.pad_sequence(s), t.tensor([3, 1, 2])),
+        lambda r, s, t: r.unpack_sequence(r.pack_sequence(s, enforce_sorted=False)),
+        lambda r, s, t: r.pad_packed_sequence(
+            r.pack_sequence(s, enforce_sorted=False), total_length=5, padding_value=-1.0
+        ),
+        lambda r, s, t: (
+            r.pack_padded_sequence(r.pad_sequence(s, True), [3, 1, 2], batch_first=True, enforce_sorted=False).data
+        ),
+    ],
+)
 def test_sequences(call):
     got, expected = (call(t.nn.utils.rnn, sequences(t), t) for t in (jitorch, torch))
     if isinstance(expected, torch.Tensor):
@@ -91,10 +107,17 @@ def test_sequences(call):
     assert [None if x is None else x.tolist() for x in got] == [None if x is None else x.tolist() for x in expected]
 
 
-@pytest.mark.parametrize("call", [
-    lambda r, s, t: r.pack_sequence(s), lambda r, s, t: r.pad_sequence([]), lambda r, s, t: r.pad_sequence(3),
-    lambda r, s, t: r.pack_padded_sequence(r.pad_sequence(s), [3, 2]), lambda r, s, t: r.pack_padded_sequence(r.pad_sequence(s), [3, 2, 0]),
-    lambda r, s, t: r.pad_packed_sequence(r.pack_sequence(s, False), total_length=2)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda r, s, t: r.pack_sequence(s),
+        lambda r, s, t: r.pad_sequence([]),
+        lambda r, s, t: r.pad_sequence(3),
+        lambda r, s, t: r.pack_padded_sequence(r.pad_sequence(s), [3, 2]),
+        lambda r, s, t: r.pack_padded_sequence(r.pad_sequence(s), [3, 2, 0]),
+        lambda r, s, t: r.pad_packed_sequence(r.pack_sequence(s, False), total_length=2),
+    ],
+)
 def test_errors_of_sequences(call):
     kinds = []
     for t in (jitorch, torch):

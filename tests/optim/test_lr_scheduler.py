@@ -1,4 +1,5 @@
 """Learning rate schedules against PyTorch's, over many steps, saved and loaded on the way."""
+
 from __future__ import annotations
 
 import math
@@ -21,7 +22,7 @@ class Half:
 
 # (t.optim.lr_scheduler, optimizer) -> schedule
 CASES = {
-    "lambda": lambda s, o: s.LambdaLR(o, [lambda step: 0.9 ** step, Half(3)]),
+    "lambda": lambda s, o: s.LambdaLR(o, [lambda step: 0.9**step, Half(3)]),
     "lambda_one": lambda s, o: s.LambdaLR(o, lambda step: 1 / (step + 1)),
     "multiplicative": lambda s, o: s.MultiplicativeLR(o, lambda step: 0.95),
     "step": lambda s, o: s.StepLR(o, 3, gamma=0.5),
@@ -35,19 +36,32 @@ CASES = {
     "restarts_same": lambda s, o: s.CosineAnnealingWarmRestarts(o, T_0=4),
     "cyclic": lambda s, o: s.CyclicLR(o, base_lr=0.01, max_lr=[0.1, 0.5], step_size_up=3, step_size_down=5),
     "cyclic2": lambda s, o: s.CyclicLR(o, base_lr=0.01, max_lr=0.1, step_size_up=3, mode="triangular2"),
-    "cyclic_exp": lambda s, o: s.CyclicLR(o, base_lr=0.01, max_lr=0.1, step_size_up=3, mode="exp_range", gamma=0.9, cycle_momentum=False),
-    "cyclic_own": lambda s, o: s.CyclicLR(o, base_lr=0.01, max_lr=0.1, step_size_up=3, scale_fn=Half(2), scale_mode="iterations"),
+    "cyclic_exp": lambda s, o: s.CyclicLR(
+        o, base_lr=0.01, max_lr=0.1, step_size_up=3, mode="exp_range", gamma=0.9, cycle_momentum=False
+    ),
+    "cyclic_own": lambda s, o: s.CyclicLR(
+        o, base_lr=0.01, max_lr=0.1, step_size_up=3, scale_fn=Half(2), scale_mode="iterations"
+    ),
     "one_cycle": lambda s, o: s.OneCycleLR(o, max_lr=[0.3, 0.6], total_steps=25),
-    "one_cycle_linear": lambda s, o: s.OneCycleLR(o, max_lr=0.3, epochs=5, steps_per_epoch=5, anneal_strategy="linear", three_phase=True),
-    "sequential": lambda s, o: s.SequentialLR(o, [s.ConstantLR(o, 0.1, 2), s.ExponentialLR(o, 0.9), s.StepLR(o, 2)], milestones=[3, 9]),
+    "one_cycle_linear": lambda s, o: s.OneCycleLR(
+        o, max_lr=0.3, epochs=5, steps_per_epoch=5, anneal_strategy="linear", three_phase=True
+    ),
+    "sequential": lambda s, o: s.SequentialLR(
+        o, [s.ConstantLR(o, 0.1, 2), s.ExponentialLR(o, 0.9), s.StepLR(o, 2)], milestones=[3, 9]
+    ),
     "chained": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 4), s.ExponentialLR(o, 0.9)]),
-    "nested": lambda s, o: s.SequentialLR(o, [s.ChainedScheduler([s.LinearLR(o, total_iters=3), s.ExponentialLR(o, 0.9)]), s.StepLR(o, 2)], [6]),
+    "nested": lambda s, o: s.SequentialLR(
+        o, [s.ChainedScheduler([s.LinearLR(o, total_iters=3), s.ExponentialLR(o, 0.9)]), s.StepLR(o, 2)], [6]
+    ),
 }
 STEPS = 20
 
 
 def optimizer_of(t, name: str = "SGD"):
-    groups = [{"params": [t.zeros(1, requires_grad=True)], "lr": 0.1}, {"params": [t.zeros(1, requires_grad=True)], "lr": 0.5}]
+    groups = [
+        {"params": [t.zeros(1, requires_grad=True)], "lr": 0.1},
+        {"params": [t.zeros(1, requires_grad=True)], "lr": 0.5},
+    ]
     return t.optim.SGD(groups, momentum=0.9) if name == "SGD" else t.optim.Adam(groups)
 
 
@@ -104,7 +118,14 @@ def test_states_have_the_same_keys(make):
     assert set(ours) <= set(theirs) | {"_is_initial", "_get_lr_called_within_step"}
 
 
-@pytest.mark.parametrize("make", [c for n, c in CASES.items() if n in ("step", "multistep", "linear", "exponential", "polynomial", "cosine", "constant")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        c
+        for n, c in CASES.items()
+        if n in ("step", "multistep", "linear", "exponential", "polynomial", "cosine", "constant")
+    ],
+)
 def test_closed_forms(make):
     rates = []
     for t in (jitorch, torch):
@@ -131,8 +152,15 @@ def test_restarts_at_fractions():
     assert rates[0] == pytest.approx(rates[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"mode": "max", "threshold_mode": "abs", "threshold": 0.05, "patience": 1},
-                                    {"patience": 2, "cooldown": 3, "min_lr": [0.02, 0.03]}, {"patience": 0, "threshold_mode": "abs", "factor": 0.5}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"mode": "max", "threshold_mode": "abs", "threshold": 0.05, "patience": 1},
+        {"patience": 2, "cooldown": 3, "min_lr": [0.02, 0.03]},
+        {"patience": 0, "threshold_mode": "abs", "factor": 0.5},
+    ],
+)
 def test_plateau(kwargs):
     rates = []
     for t in (jitorch, torch):
@@ -164,16 +192,34 @@ def test_rates_as_tensors():
 
 
 ERRORS = [
-    lambda s, o: s.StepLR(3, 1), lambda s, o: s.LambdaLR(o, [abs]), lambda s, o: s.ConstantLR(o, 2.0), lambda s, o: s.LinearLR(o, 0.0),
-    lambda s, o: s.LinearLR(o, 0.5, 2.0), lambda s, o: s.StepLR(o, 1, last_epoch=3), lambda s, o: s.MultiplicativeLR(o, 3),
-    lambda s, o: s.CosineAnnealingWarmRestarts(o, 0), lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 0),
-    lambda s, o: s.CosineAnnealingWarmRestarts(o, 3).step(-1), lambda s, o: s.CyclicLR(o, [0.1], 0.2), lambda s, o: s.CyclicLR(o, 0.1, 0.2, mode="x"),
-    lambda s, o: s.OneCycleLR(o, 0.1), lambda s, o: s.OneCycleLR(o, 0.1, total_steps=-1), lambda s, o: s.OneCycleLR(o, 0.1, epochs=0, steps_per_epoch=1),
-    lambda s, o: s.OneCycleLR(o, 0.1, 5, pct_start=2.0), lambda s, o: s.OneCycleLR(o, 0.1, 5, anneal_strategy="x"),
+    lambda s, o: s.StepLR(3, 1),
+    lambda s, o: s.LambdaLR(o, [abs]),
+    lambda s, o: s.ConstantLR(o, 2.0),
+    lambda s, o: s.LinearLR(o, 0.0),
+    lambda s, o: s.LinearLR(o, 0.5, 2.0),
+    lambda s, o: s.StepLR(o, 1, last_epoch=3),
+    lambda s, o: s.MultiplicativeLR(o, 3),
+    lambda s, o: s.CosineAnnealingWarmRestarts(o, 0),
+    lambda s, o: s.CosineAnnealingWarmRestarts(o, 3, 0),
+    lambda s, o: s.CosineAnnealingWarmRestarts(o, 3).step(-1),
+    lambda s, o: s.CyclicLR(o, [0.1], 0.2),
+    lambda s, o: s.CyclicLR(o, 0.1, 0.2, mode="x"),
+    lambda s, o: s.OneCycleLR(o, 0.1),
+    lambda s, o: s.OneCycleLR(o, 0.1, total_steps=-1),
+    lambda s, o: s.OneCycleLR(o, 0.1, epochs=0, steps_per_epoch=1),
+    lambda s, o: s.OneCycleLR(o, 0.1, 5, pct_start=2.0),
+    lambda s, o: s.OneCycleLR(o, 0.1, 5, anneal_strategy="x"),
     lambda s, o: [one.step() for one in [s.OneCycleLR(o, 0.1, 3)] for _ in range(5)],
-    lambda s, o: s.ReduceLROnPlateau(o, factor=1.0), lambda s, o: s.ReduceLROnPlateau(o, "x"), lambda s, o: s.ReduceLROnPlateau(o, threshold_mode="x"),
-    lambda s, o: s.ReduceLROnPlateau(o, min_lr=[1]), lambda s, o: s.SequentialLR(o, [], []), lambda s, o: s.SequentialLR(o, [s.StepLR(o, 1)], [1]),
-    lambda s, o: s.SequentialLR(o, [s.ReduceLROnPlateau(o)], []), lambda s, o: s.ChainedScheduler([]), lambda s, o: s.ChainedScheduler([3], o)]
+    lambda s, o: s.ReduceLROnPlateau(o, factor=1.0),
+    lambda s, o: s.ReduceLROnPlateau(o, "x"),
+    lambda s, o: s.ReduceLROnPlateau(o, threshold_mode="x"),
+    lambda s, o: s.ReduceLROnPlateau(o, min_lr=[1]),
+    lambda s, o: s.SequentialLR(o, [], []),
+    lambda s, o: s.SequentialLR(o, [s.StepLR(o, 1)], [1]),
+    lambda s, o: s.SequentialLR(o, [s.ReduceLROnPlateau(o)], []),
+    lambda s, o: s.ChainedScheduler([]),
+    lambda s, o: s.ChainedScheduler([3], o),
+]
 
 
 @pytest.mark.parametrize("number", range(len(ERRORS)))

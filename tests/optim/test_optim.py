@@ -1,4 +1,5 @@
 """Optimizers against PyTorch's: parameters after many steps, state_dicts in both directions, errors, hooks."""
+
 from __future__ import annotations
 
 import copy
@@ -14,17 +15,32 @@ from jitorch.graph.record import counters
 torch = pytest.importorskip("torch")
 
 CASES = [
-    ("SGD", {}), ("SGD", {"lr": 0.1, "momentum": 0.9}), ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "maximize": True}),
+    ("SGD", {}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "maximize": True}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
-    ("Adam", {}), ("Adam", {"lr": 0.05, "betas": (0.8, 0.9), "amsgrad": True, "weight_decay": 0.1}), ("Adam", {"lr": 0.05, "maximize": True}),
-    ("AdamW", {"lr": 0.05, "weight_decay": 0.2}), ("NAdam", {"lr": 0.05, "weight_decay": 0.1}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.05, "betas": (0.8, 0.9), "amsgrad": True, "weight_decay": 0.1}),
+    ("Adam", {"lr": 0.05, "maximize": True}),
+    ("AdamW", {"lr": 0.05, "weight_decay": 0.2}),
+    ("NAdam", {"lr": 0.05, "weight_decay": 0.1}),
     ("NAdam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True, "momentum_decay": 0.1}),
-    ("RAdam", {"lr": 0.05, "weight_decay": 0.1}), ("RAdam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True}),
-    ("Adamax", {"lr": 0.05, "weight_decay": 0.1}), ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.5}),
-    ("Adadelta", {"weight_decay": 0.1}), ("RMSprop", {}), ("RMSprop", {"centered": True, "momentum": 0.9, "weight_decay": 0.1}),
-    ("Rprop", {}), ("ASGD", {"lr": 0.1, "t0": 5, "weight_decay": 0.1}), ("Adafactor", {"lr": 0.1, "weight_decay": 0.1}),
-    ("LBFGS", {"max_iter": 4}), ("LBFGS", {"max_iter": 4, "line_search_fn": "strong_wolfe"})]
-each = pytest.mark.parametrize("name, settings", CASES, ids=lambda x: x if isinstance(x, str) else ",".join(x) or "defaults")
+    ("RAdam", {"lr": 0.05, "weight_decay": 0.1}),
+    ("RAdam", {"lr": 0.05, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("Adamax", {"lr": 0.05, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    ("Adadelta", {"weight_decay": 0.1}),
+    ("RMSprop", {}),
+    ("RMSprop", {"centered": True, "momentum": 0.9, "weight_decay": 0.1}),
+    ("Rprop", {}),
+    ("ASGD", {"lr": 0.1, "t0": 5, "weight_decay": 0.1}),
+    ("Adafactor", {"lr": 0.1, "weight_decay": 0.1}),
+    ("LBFGS", {"max_iter": 4}),
+    ("LBFGS", {"max_iter": 4, "line_search_fn": "strong_wolfe"}),
+]
+each = pytest.mark.parametrize(
+    "name, settings", CASES, ids=lambda x: x if isinstance(x, str) else ",".join(x) or "defaults"
+)
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((16, 4)).astype("float32"), rng.standard_normal((16, 3)).astype("float32")
@@ -93,7 +109,7 @@ def test_state_dicts_are_interchangeable(name, settings):
     theirs.run(steps)
     a, b = ours.optimizer.state_dict(), theirs.optimizer.state_dict()
     assert a["param_groups"] == b["param_groups"]
-    ignored = {"al"}        # room that PyTorch's LBFGS keeps to compute in
+    ignored = {"al"}  # room that PyTorch's LBFGS keeps to compute in
     assert {k: set(v) - ignored for k, v in a["state"].items()} == {k: set(v) - ignored for k, v in b["state"].items()}
     if name != "LBFGS":
         for k, state in b["state"].items():
@@ -117,7 +133,9 @@ def test_pickling_and_copying(name, settings):
     for again in (pickle.loads(pickle.dumps(p.optimizer)), copy.deepcopy(p.optimizer)):
         assert repr(again) == repr(p.optimizer)
         assert str(again.state_dict()["param_groups"]) == str(p.optimizer.state_dict()["param_groups"])
-        assert [sorted(s) for s in again.state_dict()["state"].values()] == [sorted(s) for s in p.optimizer.state_dict()["state"].values()]
+        assert [sorted(s) for s in again.state_dict()["state"].values()] == [
+            sorted(s) for s in p.optimizer.state_dict()["state"].values()
+        ]
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop"])
@@ -224,7 +242,10 @@ def test_optimizers_of_your_own():
 def test_named_parameters():
     model = jitorch.nn.Linear(2, 1)
     optimizer = jitorch.optim.SGD(model.named_parameters())
-    assert optimizer.param_groups[0]["param_names"] == ["weight", "bias"] and optimizer.param_groups[0]["params"][0] is model.weight
+    assert (
+        optimizer.param_groups[0]["param_names"] == ["weight", "bias"]
+        and optimizer.param_groups[0]["params"][0] is model.weight
+    )
 
 
 def leaf(t):
@@ -232,22 +253,43 @@ def leaf(t):
 
 
 ERRORS = [
-    lambda t: t.optim.SGD(leaf(t), 0.1), lambda t: t.optim.SGD([], 0.1), lambda t: t.optim.SGD([3], 0.1), lambda t: t.optim.SGD([leaf(t) * 2], 0.1),
-    lambda t: t.optim.SGD([{"params": {leaf(t)}}], 0.1), lambda t: t.optim.SGD([leaf(t)], -1.0), lambda t: t.optim.SGD([leaf(t)], momentum=-1.0),
-    lambda t: t.optim.SGD([leaf(t)], weight_decay=-1.0), lambda t: t.optim.SGD([leaf(t)], nesterov=True), lambda t: t.optim.SGD([leaf(t)], t.ones(2)),
-    lambda t: t.optim.SGD([leaf(t)], fused=True, foreach=True), lambda t: t.optim.Adam([leaf(t)], -1.0), lambda t: t.optim.Adam([leaf(t)], eps=-1.0),
-    lambda t: t.optim.Adam([leaf(t)], betas=(1.0, 0.9)), lambda t: t.optim.Adam([leaf(t)], betas=(0.9, -0.1)),
-    lambda t: t.optim.Adam([leaf(t)], weight_decay=-1), lambda t: t.optim.Adam([leaf(t)], fused=True, differentiable=True),
-    lambda t: t.optim.AdamW([leaf(t)], weight_decay=-1), lambda t: t.optim.NAdam([leaf(t)], momentum_decay=-1.0),
-    lambda t: t.optim.Adagrad([leaf(t)], lr_decay=-1.0), lambda t: t.optim.Adagrad([leaf(t)], initial_accumulator_value=-1.0),
-    lambda t: t.optim.Adadelta([leaf(t)], rho=2.0), lambda t: t.optim.RMSprop([leaf(t)], momentum=-1.0),
-    lambda t: t.optim.RMSprop([leaf(t)], alpha=-1.0), lambda t: t.optim.Rprop([leaf(t)], etas=(2.0, 0.5)), lambda t: t.optim.ASGD([leaf(t)], -1.0),
-    lambda t: t.optim.Adafactor([leaf(t)], d=0.5), lambda t: t.optim.Adafactor([leaf(t)], beta2_decay=0.5),
-    lambda t: t.optim.LBFGS([{"params": [leaf(t)]}, {"params": [leaf(t)]}]), lambda t: twice(t).add_param_group({"params": twice(t).first}),
-    lambda t: twice(t).add_param_group(3), lambda t: (lambda o: o.add_param_group({"params": o.first}))(twice(t)),
-    lambda t: t.optim.SGD([("a", leaf(t)), leaf(t)]), lambda t: t.optim.SGD([("a", leaf(t))]).add_param_group({"params": [leaf(t)]}),
+    lambda t: t.optim.SGD(leaf(t), 0.1),
+    lambda t: t.optim.SGD([], 0.1),
+    lambda t: t.optim.SGD([3], 0.1),
+    lambda t: t.optim.SGD([leaf(t) * 2], 0.1),
+    lambda t: t.optim.SGD([{"params": {leaf(t)}}], 0.1),
+    lambda t: t.optim.SGD([leaf(t)], -1.0),
+    lambda t: t.optim.SGD([leaf(t)], momentum=-1.0),
+    lambda t: t.optim.SGD([leaf(t)], weight_decay=-1.0),
+    lambda t: t.optim.SGD([leaf(t)], nesterov=True),
+    lambda t: t.optim.SGD([leaf(t)], t.ones(2)),
+    lambda t: t.optim.SGD([leaf(t)], fused=True, foreach=True),
+    lambda t: t.optim.Adam([leaf(t)], -1.0),
+    lambda t: t.optim.Adam([leaf(t)], eps=-1.0),
+    lambda t: t.optim.Adam([leaf(t)], betas=(1.0, 0.9)),
+    lambda t: t.optim.Adam([leaf(t)], betas=(0.9, -0.1)),
+    lambda t: t.optim.Adam([leaf(t)], weight_decay=-1),
+    lambda t: t.optim.Adam([leaf(t)], fused=True, differentiable=True),
+    lambda t: t.optim.AdamW([leaf(t)], weight_decay=-1),
+    lambda t: t.optim.NAdam([leaf(t)], momentum_decay=-1.0),
+    lambda t: t.optim.Adagrad([leaf(t)], lr_decay=-1.0),
+    lambda t: t.optim.Adagrad([leaf(t)], initial_accumulator_value=-1.0),
+    lambda t: t.optim.Adadelta([leaf(t)], rho=2.0),
+    lambda t: t.optim.RMSprop([leaf(t)], momentum=-1.0),
+    lambda t: t.optim.RMSprop([leaf(t)], alpha=-1.0),
+    lambda t: t.optim.Rprop([leaf(t)], etas=(2.0, 0.5)),
+    lambda t: t.optim.ASGD([leaf(t)], -1.0),
+    lambda t: t.optim.Adafactor([leaf(t)], d=0.5),
+    lambda t: t.optim.Adafactor([leaf(t)], beta2_decay=0.5),
+    lambda t: t.optim.LBFGS([{"params": [leaf(t)]}, {"params": [leaf(t)]}]),
+    lambda t: twice(t).add_param_group({"params": twice(t).first}),
+    lambda t: twice(t).add_param_group(3),
+    lambda t: (lambda o: o.add_param_group({"params": o.first}))(twice(t)),
+    lambda t: t.optim.SGD([("a", leaf(t)), leaf(t)]),
+    lambda t: t.optim.SGD([("a", leaf(t))]).add_param_group({"params": [leaf(t)]}),
     lambda t: twice(t).load_state_dict({"state": {}, "param_groups": []}),
-    lambda t: twice(t).load_state_dict({"state": {}, "param_groups": [{"params": [0]}]})]
+    lambda t: twice(t).load_state_dict({"state": {}, "param_groups": [{"params": [0]}]}),
+]
 
 
 def twice(t):
@@ -277,7 +319,9 @@ def test_duplicates_warn():
         jitorch.optim.SGD([p], lr=0.1)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "RAdam", "NAdam", "Adadelta", "ASGD"])
+@pytest.mark.parametrize(
+    "name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adamax", "RAdam", "NAdam", "Adadelta", "ASGD"]
+)
 def test_differentiable_steps(name):
     gradients = []
     for t in (jitorch, torch):

@@ -1,4 +1,5 @@
 """The modules, a file per kind."""
+
 from .activation import (
     CELU,
     ELU,

@@ -1,4 +1,5 @@
 """Activation functions as modules, and attention."""
+
 from __future__ import annotations
 
 import warnings
@@ -117,14 +118,24 @@ class Hardtanh(Module):
 
     __constants__ = ["min_val", "max_val", "inplace"]
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False, min_value: float | None = None,
-                 max_value: float | None = None):
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+    ):
         super().__init__()
         if min_value is not None:
-            warnings.warn("keyword argument `min_value` is deprecated and renamed to `min_val`", FutureWarning, stacklevel=2)
+            warnings.warn(
+                "keyword argument `min_value` is deprecated and renamed to `min_val`", FutureWarning, stacklevel=2
+            )
             min_val = min_value
         if max_value is not None:
-            warnings.warn("keyword argument `max_value` is deprecated and renamed to `max_val`", FutureWarning, stacklevel=2)
+            warnings.warn(
+                "keyword argument `max_value` is deprecated and renamed to `max_val`", FutureWarning, stacklevel=2
+            )
             max_val = max_value
         if max_val <= min_val:
             raise AssertionError(f"max_val ({max_val}) must be greater than min_val ({min_val})")
@@ -374,7 +385,9 @@ class Softmax2d(Module):
 
 # -- attention ---------------------------------------------------------------------------------------------------------
 def additive_mask(mask: Tensor | None, name: str, dtype) -> Tensor | None:
-    """A bool mask (True: left out) as numbers to add to the scores; a floating point mask as it is. AssertionError for others."""
+    """A bool mask (True: left out) as numbers to add to the scores; a floating point mask as it is. AssertionError for
+    others.
+    """
     if mask is None or mask.dtype.is_floating_point:
         return mask
     if mask.dtype is not jitorch.bool:
@@ -383,11 +396,12 @@ def additive_mask(mask: Tensor | None, name: str, dtype) -> Tensor | None:
 
 
 class MultiheadAttention(Module):
-    """Attention with `num_heads` heads: softmax(q k^T / sqrt(d)) v on projections of query, key and value (Vaswani et al., 2017).
+    """Attention with `num_heads` heads: softmax(q k^T / sqrt(d)) v on projections of query, key and value (Vaswani et
+    al., 2017).
 
-    Inputs are (L, N, E), with batch_first (N, L, E), or (L, E). Returns the output and, with need_weights, the attention weights:
-    (N, L, S), or (N, heads, L, S) with average_attn_weights=False. Masks: True, or -inf where floating point, leaves a position out.
-    Raises AssertionError for shapes that don't fit.
+    Inputs are (L, N, E), with batch_first (N, L, E), or (L, E). Returns the output and, with need_weights, the
+    attention weights: (N, L, S), or (N, heads, L, S) with average_attn_weights=False. Masks: True, or -inf where
+    floating point, leaves a position out. Raises AssertionError for shapes that don't fit.
 
     >>> import jitorch as torch
     >>> attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
@@ -399,12 +413,25 @@ class MultiheadAttention(Module):
 
     __constants__ = ["batch_first"]
 
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
-                 add_zero_attn: bool = False, kdim: int | None = None, vdim: int | None = None, batch_first: bool = False, device=None,
-                 dtype=None):
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+        device=None,
+        dtype=None,
+    ):
         if embed_dim <= 0 or num_heads <= 0:
-            raise ValueError("embed_dim and num_heads must be greater than 0, got "
-                             f"embed_dim={embed_dim} and num_heads={num_heads} instead")
+            raise ValueError(
+                "embed_dim and num_heads must be greater than 0, got "
+                f"embed_dim={embed_dim} and num_heads={num_heads} instead"
+            )
         super().__init__()
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
@@ -440,9 +467,17 @@ class MultiheadAttention(Module):
             if bias is not None:
                 initial.xavier_normal_(bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,
-                attn_mask: Tensor | None = None, average_attn_weights: bool = True,
-                is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
         batched = self._check_inputs(query, key, value, key_padding_mask, attn_mask)
         if is_causal and attn_mask is None:
             raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
@@ -466,19 +501,27 @@ class MultiheadAttention(Module):
     def _check_inputs(self, query, key, value, key_padding_mask, attn_mask) -> bool:
         """Raise for shapes that don't fit. Returns whether there is a batch dimension."""
         if query.ndim not in (2, 3):
-            raise AssertionError(f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query tensor")
+            raise AssertionError(
+                f"query should be unbatched 2D or batched 3D tensor but received {query.ndim}-D query tensor"
+            )
         batched = query.ndim == 3
         kind = "batched (3-D)" if batched else "unbatched (2-D)"
         if key.ndim != query.ndim or value.ndim != query.ndim:
-            raise AssertionError(f"For {kind} `query`, expected `key` and `value` to be {query.ndim}-D but found {key.ndim}-D and "
-                                 f"{value.ndim}-D tensors respectively")
+            raise AssertionError(
+                f"For {kind} `query`, expected `key` and `value` to be {query.ndim}-D but found {key.ndim}-D and "
+                f"{value.ndim}-D tensors respectively"
+            )
         if key_padding_mask is not None and key_padding_mask.ndim != query.ndim - 1:
-            raise AssertionError(f"For {kind} `query`, expected `key_padding_mask` to be `None` or {query.ndim - 1}-D but found "
-                                 f"{key_padding_mask.ndim}-D tensor instead")
+            raise AssertionError(
+                f"For {kind} `query`, expected `key_padding_mask` to be `None` or {query.ndim - 1}-D but found "
+                f"{key_padding_mask.ndim}-D tensor instead"
+            )
         if query.shape[-1] != self.embed_dim:
             raise AssertionError(f"was expecting embedding dimension of {self.embed_dim}, but got {query.shape[-1]}")
         if key.shape[:-1] != value.shape[:-1]:
-            raise AssertionError(f"key's sequence and batch dims {key.shape[:-1]} do not match value's {value.shape[:-1]}")
+            raise AssertionError(
+                f"key's sequence and batch dims {key.shape[:-1]} do not match value's {value.shape[:-1]}"
+            )
         sequence, batch = (1, 0) if self.batch_first and batched else (0, 1)
         length, source = query.shape[sequence], key.shape[sequence]
         if attn_mask is not None:
@@ -487,7 +530,9 @@ class MultiheadAttention(Module):
                 raise RuntimeError(f"attn_mask's dimension {attn_mask.ndim} is not supported")
             expected = (length, source) if attn_mask.ndim == 2 else (heads, length, source)
             if tuple(attn_mask.shape) != expected:
-                raise RuntimeError(f"The shape of the {attn_mask.ndim}D attn_mask is {attn_mask.shape}, but should be {expected}.")
+                raise RuntimeError(
+                    f"The shape of the {attn_mask.ndim}D attn_mask is {attn_mask.shape}, but should be {expected}."
+                )
         return batched
 
     def _project(self, query, key, value, same_input: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -495,13 +540,19 @@ class MultiheadAttention(Module):
         bias, e = self.in_proj_bias, self.embed_dim
         if self._qkv_same_embed_dim and same_input:
             return F.linear(query, self.in_proj_weight, bias).chunk(3, dim=-1)
-        weights = self.in_proj_weight.chunk(3) if self._qkv_same_embed_dim else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        biases = (None,) * 3 if bias is None else (bias[:e], bias[e:2 * e], bias[2 * e:])
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases))
+        weights = (
+            self.in_proj_weight.chunk(3)
+            if self._qkv_same_embed_dim
+            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        )
+        biases = (None,) * 3 if bias is None else (bias[:e], bias[e : 2 * e], bias[2 * e :])
+        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
         return q, k, v
 
     def _attend(self, q, k, v, mask, padding, need_weights: bool):
-        """Scaled dot product attention over heads. Masks are additive. Returns the output (N, L, E) and weights (N, heads, L, S) or None."""
+        """Scaled dot product attention over heads. Masks are additive. Returns the output (N, L, E) and weights (N,
+        heads, L, S) or None.
+        """
         n, length = q.shape[0], q.shape[1]
         if self.bias_k is not None and self.bias_v is not None:
             k = jitorch.cat([k, self.bias_k.expand(n, 1, -1)], dim=1)
@@ -521,7 +572,7 @@ class MultiheadAttention(Module):
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
-            scores = (q * self.head_dim ** -0.5) @ k.transpose(-2, -1)
+            scores = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
             weights = F.softmax(scores if mask is None else scores + mask, dim=-1)
             if dropout > 0:
                 weights = F.dropout(weights, dropout)

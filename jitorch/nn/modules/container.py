@@ -1,4 +1,5 @@
 """Containers of modules and of parameters."""
+
 from __future__ import annotations
 
 import operator
@@ -24,7 +25,9 @@ def position(index, size: int) -> int:
 def pairs_of(given, what: str) -> Iterable[tuple[str, Any]]:
     """(name, value) pairs from a mapping or an iterable of pairs. TypeError or ValueError otherwise."""
     if not isinstance(given, Iterable):
-        raise TypeError(f"{what}.update should be called with an iterable of key/value pairs, but got {type(given).__name__}")
+        raise TypeError(
+            f"{what}.update should be called with an iterable of key/value pairs, but got {type(given).__name__}"
+        )
     if hasattr(given, "items"):
         return given.items()
     pairs = []
@@ -42,8 +45,12 @@ class Container(Module):
     """Deprecated: a Module whose submodules are given by name."""
 
     def __init__(self, **kwargs: Module):
-        warnings.warn("`nn.Container` is deprecated. All of its functionality is now implemented in `nn.Module`. Subclass that instead.",
-                      FutureWarning, stacklevel=2)
+        warnings.warn(
+            "`nn.Container` is deprecated. All of its functionality is now implemented in `nn.Module`. Subclass that "
+            "instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
         super().__init__()
         for name, module in kwargs.items():
             self.add_module(name, module)
@@ -80,7 +87,9 @@ class Numbered(Module):
     def extend(self, modules: Iterable[Module]):
         """Add modules at the end. Returns self."""
         if not isinstance(modules, Iterable):
-            raise TypeError(f"{type(self).__name__}.extend should be called with an iterable, but got {type(modules).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}.extend should be called with an iterable, but got {type(modules).__name__}"
+            )
         for module in list(modules):
             self.append(module)
         return self
@@ -317,8 +326,10 @@ class ParameterDict(Module):
 
     def _name(self, key) -> str:
         if not isinstance(key, str):
-            raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string "
-                            f"(type is '{type(key).__name__}'). Open an issue on github if you need non-string keys.")
+            raise TypeError(
+                "Index given to ParameterDict cannot be used as a key as it is not a string "
+                f"(type is '{type(key).__name__}'). Open an issue on github if you need non-string keys."
+            )
         return key
 
     def __getitem__(self, key: str):
@@ -384,9 +395,11 @@ class ParameterDict(Module):
         return (self[key] for key in self._keys)
 
     def update(self, parameters) -> None:
-        """Add parameters from a mapping (a plain one in order of its sorted keys) or an iterable of (name, parameter)."""
+        """Add parameters from a mapping (a plain one in order of its sorted keys) or from (name, parameter) pairs."""
         pairs = pairs_of(parameters, "ParametersDict" if not isinstance(parameters, Iterable) else "ParameterDict")
-        for key, value in sorted(pairs) if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict) else pairs:
+        for key, value in (
+            sorted(pairs) if isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict) else pairs
+        ):
             self[key] = value
 
     def extra_repr(self) -> str:

@@ -1,4 +1,5 @@
 """Convolutions. Inputs are (N, C, *) or (C, *), with one, two or three spatial dimensions in place of the star."""
+
 from __future__ import annotations
 
 from ...tensor import Tensor
@@ -25,10 +26,34 @@ def pads_of(padding, kernel_size, dilation) -> list[int]:
 class _ConvNd(Module):
     """What all convolutions share: checks, parameters and printing."""
 
-    __constants__ = ["stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels", "kernel_size"]
+    __constants__ = [
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+        "padding_mode",
+        "output_padding",
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+    ]
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, padding, dilation, transposed, output_padding, groups, bias,
-                 padding_mode, device=None, dtype=None):
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        transposed,
+        output_padding,
+        groups,
+        bias,
+        padding_mode,
+        device=None,
+        dtype=None,
+    ):
         super().__init__()
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
@@ -69,11 +94,36 @@ class _ConvNd(Module):
 class _Conv(_ConvNd):
     ndim = 0
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, dilation=1, groups: int = 1, bias: bool = True,
-                 padding_mode: str = "zeros", device=None, dtype=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+    ):
         each = _ntuple(self.ndim)
-        super().__init__(in_channels, out_channels, each(kernel_size), each(stride), padding if isinstance(padding, str) else each(padding),
-                         each(dilation), False, each(0), groups, bias, padding_mode, device, dtype)
+        super().__init__(
+            in_channels,
+            out_channels,
+            each(kernel_size),
+            each(stride),
+            padding if isinstance(padding, str) else each(padding),
+            each(dilation),
+            False,
+            each(0),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         conv = getattr(F, f"conv{self.ndim}d")
@@ -87,7 +137,8 @@ class _Conv(_ConvNd):
 
 
 class Conv1d(_Conv):
-    """Cross-correlation over (N, C, L): out[n, o] = bias[o] + sum_c weight[o, c] * input[n, c]. weight: (out, in / groups, k).
+    """Cross-correlation over (N, C, L): out[n, o] = bias[o] + sum_c weight[o, c] * input[n, c]. weight: (out, in /
+    groups, k).
 
     Each length becomes (L + 2 padding - dilation (k - 1) - 1) // stride + 1. padding: numbers, 'same' or 'valid'.
     Raises ValueError for channels that `groups` doesn't divide.
@@ -120,13 +171,39 @@ class Conv3d(_Conv):
 class _ConvTransposeNd(_ConvNd):
     ndim = 0
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size, stride=1, padding=0, output_padding=0, groups: int = 1,
-                 bias: bool = True, dilation=1, padding_mode: str = "zeros", device=None, dtype=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size,
+        stride=1,
+        padding=0,
+        output_padding=0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation=1,
+        padding_mode: str = "zeros",
+        device=None,
+        dtype=None,
+    ):
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         each = _ntuple(self.ndim)
-        super().__init__(in_channels, out_channels, each(kernel_size), each(stride), each(padding), each(dilation), True,
-                         each(output_padding), groups, bias, padding_mode, device, dtype)
+        super().__init__(
+            in_channels,
+            out_channels,
+            each(kernel_size),
+            each(stride),
+            each(padding),
+            each(dilation),
+            True,
+            each(output_padding),
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+        )
 
     def _output_padding(self, input: Tensor, output_size) -> tuple[int, ...]:
         """What must be added to the smallest output to get `output_size`. ValueError where that isn't possible."""
@@ -136,20 +213,37 @@ class _ConvTransposeNd(_ConvNd):
         other = input.ndim - n
         wanted = output_size[other:] if len(output_size) == other + n else output_size
         if len(wanted) != n:
-            raise ValueError(f"ConvTranspose{n}D: for {input.ndim}D input, output_size must have {n} or {other + n} elements "
-                             f"(got {len(output_size)})")
-        least = [(input.shape[other + i] - 1) * self.stride[i] - 2 * self.padding[i] + self.dilation[i] * (self.kernel_size[i] - 1) + 1
-                 for i in range(n)]
-        most = [low + s - 1 for low, s in zip(least, self.stride)]
-        if any(not low <= size <= high for low, size, high in zip(least, wanted, most)):
-            raise ValueError(f"requested an output size of {wanted}, but valid sizes range from {least} to {most} "
-                             f"(for an input of {input.shape[2:]})")
-        return tuple(size - low for size, low in zip(wanted, least))
+            raise ValueError(
+                f"ConvTranspose{n}D: for {input.ndim}D input, output_size must have {n} or {other + n} elements "
+                f"(got {len(output_size)})"
+            )
+        least = [
+            (input.shape[other + i] - 1) * self.stride[i]
+            - 2 * self.padding[i]
+            + self.dilation[i] * (self.kernel_size[i] - 1)
+            + 1
+            for i in range(n)
+        ]
+        most = [low + s - 1 for low, s in zip(least, self.stride, strict=True)]
+        if any(not low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
+            raise ValueError(
+                f"requested an output size of {wanted}, but valid sizes range from {least} to {most} "
+                f"(for an input of {input.shape[2:]})"
+            )
+        return tuple(size - low for size, low in zip(wanted, least, strict=True))
 
     def forward(self, input: Tensor, output_size=None) -> Tensor:
         conv = getattr(F, f"conv_transpose{self.ndim}d")
-        return conv(input, self.weight, self.bias, self.stride, self.padding, self._output_padding(input, output_size), self.groups,
-                    self.dilation)
+        return conv(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self._output_padding(input, output_size),
+            self.groups,
+            self.dilation,
+        )
 
 
 class ConvTranspose1d(_ConvTransposeNd):

@@ -1,4 +1,5 @@
 """Dropout: in training, elements or whole channels are set to zero at random and the rest is scaled up."""
+
 from __future__ import annotations
 
 from ...tensor import Tensor
@@ -20,7 +21,9 @@ class _DropoutNd(Module):
 
 
 class Dropout(_DropoutNd):
-    """Each element zero with probability p, the others times 1 / (1 - p) (Srivastava et al., 2014). ValueError unless 0 <= p <= 1."""
+    """Each element zero with probability p, the others times 1 / (1 - p) (Srivastava et al., 2014). ValueError unless 0
+    <= p <= 1.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout(input, self.p, self.training, self.inplace)

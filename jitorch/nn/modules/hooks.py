@@ -1,4 +1,5 @@
 """Hooks on modules: handles that take them away again, and the gradients that backward hooks see."""
+
 from __future__ import annotations
 
 import itertools
@@ -56,9 +57,11 @@ class Gate:
 
 
 def through_gate(values: tuple, passed) -> tuple[tuple, bool]:
-    """`values` with one backward node behind its floating point tensors: `passed(gradients of all values)` runs when theirs arrive.
+    """`values` with one backward node behind its floating point tensors: `passed(gradients of all values)` runs when
+    theirs arrive.
 
-    As in PyTorch, where one of them requires grad hooks see the gradients of all. Returns the new values, and whether any requires grad.
+    As in PyTorch, where one of them requires grad hooks see the gradients of all. Returns the new values, and whether
+    any requires grad.
     """
     places = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.dtype.is_floating_point]
     if not any(values[i].requires_grad for i in places):
@@ -68,7 +71,7 @@ def through_gate(values: tuple, passed) -> tuple[tuple, bool]:
 
     def spread(grads):
         full = [None] * len(values)
-        for i, g in zip(places, grads):
+        for i, g in zip(places, grads, strict=True):
             full[i] = g
         full = passed(tuple(full))
         return tuple(full[i] for i in places)
@@ -115,15 +118,22 @@ class BackwardHooks:
     def finish(self, grads: tuple) -> tuple:
         """Gradients of the inputs have arrived: hooks may replace them."""
         if self.grad_output is None:
-            raise RuntimeError("Module backward hook for grad_input is called before the grad_output one. This happens because the gradient "
-                               "in your nn.Module flows to the Module's input without passing through the Module's output. Make sure that the "
-                               "output depends on the input and that the loss is computed based on the output.")
+            raise RuntimeError(
+                "Module backward hook for grad_input is called before the grad_output one. This happens because the "
+                "gradient "
+                "in your nn.Module flows to the Module's input without passing through the Module's output. Make sure "
+                "that the "
+                "output depends on the input and that the loss is computed based on the output."
+            )
         for hook in self.hooks:
             changed = hook(self.module, grads, self.grad_output)
             if changed is not None:
                 changed = changed if isinstance(changed, tuple) else (changed,)
                 if len(changed) != len(grads):
-                    raise RuntimeError(f"Backward hook returned an invalid number of grad_input, got {len(changed)}, but expected {len(grads)}")
+                    raise RuntimeError(
+                        f"Backward hook returned an invalid number of grad_input, got {len(changed)}, but expected "
+                        f"{len(grads)}"
+                    )
                 grads = changed
         self.grad_output = None
         return grads

@@ -1,4 +1,5 @@
 """Linear maps."""
+
 from __future__ import annotations
 
 import math
@@ -38,7 +39,8 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """y = x A^T + b. Input (*, in_features), output (*, out_features); weight (out_features, in_features), bias (out_features,).
+    """y = x A^T + b. Input (*, in_features), output (*, out_features); weight (out_features, in_features), bias
+    (out_features,).
 
     >>> import jitorch as torch
     >>> torch.nn.Linear(20, 30)(torch.zeros(128, 20)).shape
@@ -75,7 +77,9 @@ class Bilinear(Module):
 
     __constants__ = ["in1_features", "in2_features", "out_features"]
 
-    def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device=None, dtype=None):
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device=None, dtype=None
+    ):
         super().__init__()
         if in1_features <= 0:
             raise ValueError(f"in1_features must be > 0, but got (in1_features={in1_features})")
@@ -93,5 +97,7 @@ class Bilinear(Module):
         return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return (f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
-                f"bias={self.bias is not None}")
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )

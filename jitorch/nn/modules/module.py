@@ -1,4 +1,5 @@
 """Module: parameters, buffers and submodules under names, and everything that walks over them."""
+
 from __future__ import annotations
 
 import warnings
@@ -43,8 +44,10 @@ def indented(text: str, spaces: int = 2) -> str:
 
 
 # -- hooks on every module, for profilers and debuggers ---------------------------------------------------------------
-GLOBAL: dict[str, HookTable] = {name: HookTable() for name in (
-    "forward_pre", "forward", "backward_pre", "backward", "module", "parameter", "buffer")}
+GLOBAL: dict[str, HookTable] = {
+    name: HookTable()
+    for name in ("forward_pre", "forward", "backward_pre", "backward", "module", "parameter", "buffer")
+}
 
 
 def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
@@ -91,12 +94,21 @@ def registered(kind: str, module: Module, name: str, value):
 
 
 # What every module has from its start.
-TABLES = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks", "_state_dict_pre_hooks",
-          "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
+TABLES = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
 
 
 class Module:
-    """Base class of everything with parameters: assign `Parameter`s and other modules to attributes, and define `forward`.
+    """Base class of everything with parameters: assign `Parameter`s and other modules to attributes, and define
+    `forward`.
 
     >>> import jitorch as torch
     >>> class Scale(torch.nn.Module):
@@ -117,13 +129,18 @@ class Module:
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+    _is_full_backward_hook: bool | None
 
     def __init__(self, *args, **kwargs):
         if not self.call_super_init:
             if kwargs:
-                raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument '{next(iter(kwargs))}'")
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument '{next(iter(kwargs))}'"
+                )
             if args:
-                raise TypeError(f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given")
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given"
+                )
         state = self.__dict__
         state["training"] = True
         state["_parameters"], state["_buffers"], state["_modules"] = {}, {}, {}
@@ -139,8 +156,16 @@ class Module:
 
     # -- calling -------------------------------------------------------------------------------------------------------
     def __call__(self, *args, **kwargs):
-        if (self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-                or GLOBAL["forward"] or GLOBAL["forward_pre"] or GLOBAL["backward"] or GLOBAL["backward_pre"]):
+        if (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or GLOBAL["forward"]
+            or GLOBAL["forward_pre"]
+            or GLOBAL["backward"]
+            or GLOBAL["backward_pre"]
+        ):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
 
@@ -162,8 +187,12 @@ class Module:
                 result = result if changed is None else changed
             if gates is not None:
                 if not isinstance(result, (Tensor, tuple)):
-                    warnings.warn("For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but received "
-                                  f"{type(result)}", stacklevel=3)
+                    warnings.warn(
+                        "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but "
+                        "received "
+                        f"{type(result)}",
+                        stacklevel=3,
+                    )
                 result = gates.outputs(result)
             if self._is_full_backward_hook is False and self._backward_hooks:
                 self._hook_grad_fn(result)
@@ -174,8 +203,12 @@ class Module:
                     try:
                         hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
                     except Exception as error:
-                        warnings.warn("module forward hook with ``always_call=True`` raised an exception that was silenced as another error "
-                                      f"was raised in forward: {error}", stacklevel=3)
+                        warnings.warn(
+                            "module forward hook with ``always_call=True`` raised an exception that was silenced as "
+                            "another error "
+                            f"was raised in forward: {error}",
+                            stacklevel=3,
+                        )
             raise
 
     def _run_pre_hooks(self, args, kwargs):
@@ -184,7 +217,10 @@ class Module:
                 changed = hook(self, args, kwargs)
                 if changed is not None:
                     if not (isinstance(changed, tuple) and len(changed) == 2):
-                        raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}.")
+                        raise RuntimeError(
+                            "forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got "
+                            f"{changed}."
+                        )
                     args, kwargs = changed
             else:
                 changed = hook(self, args)
@@ -199,39 +235,57 @@ class Module:
     def _hook_grad_fn(self, result) -> None:
         """Backward hooks of the old kind: they see the gradients of the last operation of the module."""
         while not isinstance(result, Tensor):
-            result = next(v for v in result.values() if isinstance(v, Tensor)) if isinstance(result, dict) else result[0]
+            result = (
+                next(v for v in result.values() if isinstance(v, Tensor)) if isinstance(result, dict) else result[0]
+            )
         node = result.grad_fn
         if node is not None:
             for hook in self._backward_hooks.values():
                 node.register_hook(lambda grad_input, grad_output, hook=hook: hook(self, grad_input, grad_output))
 
     # -- hooks ---------------------------------------------------------------------------------------------------------
-    def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False) -> HookHandle:
-        """Call `hook(module, args)` (with_kwargs: `hook(module, args, kwargs)`) before forward; what it returns replaces the arguments."""
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """Call `hook(module, args)` (with_kwargs: `hook(module, args, kwargs)`) before forward; what it returns
+        replaces the arguments.
+        """
         return HookHandle(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
-    def register_forward_hook(self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False,
-                              always_call: bool = False) -> HookHandle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output. always_call: even if forward raises."""
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> HookHandle:
+        """Call `hook(module, args, output)` after forward; what it returns replaces the output. always_call: even if
+        forward raises.
+        """
         return HookHandle(self._forward_hooks, (hook, with_kwargs, always_call), prepend)
 
     def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
-        """Call `hook(module, grad_output)` when the gradients of the outputs have arrived; what it returns replaces them."""
+        """Call `hook(module, grad_output)` when the gradients of the outputs have arrived; what it returns replaces
+        them.
+        """
         return HookHandle(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> HookHandle:
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are computed; it may return new ones."""
+        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are computed; it may return new
+        ones.
+        """
         self._choose_backward_hooks(True)
         return HookHandle(self._backward_hooks, hook, prepend)
 
     def register_backward_hook(self, hook: Callable) -> HookHandle:
-        """Call `hook(module, grad_input, grad_output)` behind the last operation of forward. Prefer `register_full_backward_hook`."""
+        """Call `hook(module, grad_input, grad_output)` behind the last operation of forward. Prefer
+        `register_full_backward_hook`.
+        """
         self._choose_backward_hooks(False)
         return HookHandle(self._backward_hooks, hook)
 
     def _choose_backward_hooks(self, full: bool) -> None:
         if self._is_full_backward_hook is (not full):
-            raise RuntimeError("Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them.")
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only "
+                "one of them."
+            )
         self._is_full_backward_hook = full
 
     def register_state_dict_pre_hook(self, hook: Callable) -> HookHandle:
@@ -239,14 +293,18 @@ class Module:
         return HookHandle(self._state_dict_pre_hooks, hook)
 
     def register_state_dict_post_hook(self, hook: Callable) -> HookHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` was filled; it changes the dict in place."""
+        """Call `hook(module, state_dict, prefix, local_metadata)` after `state_dict` was filled; it changes the dict in
+        place.
+        """
         return HookHandle(self._state_dict_hooks, (hook, False))
 
     def _register_state_dict_hook(self, hook: Callable) -> HookHandle:
         return HookHandle(self._state_dict_hooks, (hook, True))
 
     def register_load_state_dict_pre_hook(self, hook: Callable) -> HookHandle:
-        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)` before loading."""
+        """Call `hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`
+        before loading.
+        """
         return HookHandle(self._load_state_dict_pre_hooks, (hook, True))
 
     def _register_load_state_dict_pre_hook(self, hook: Callable, with_module: bool = False) -> HookHandle:
@@ -261,33 +319,45 @@ class Module:
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {typename(name)}")
         if "." in name:
-            raise KeyError(f"{kind} name can't contain \".\"" + (f", got: {name}" if kind == "module" else ""))
+            raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
         if name == "":
-            raise KeyError(f"{kind} name can't be empty string \"\"")
+            raise KeyError(f'{kind} name can\'t be empty string ""')
         if name not in held and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists")
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter (or None, to reserve the name). KeyError for a bad or taken name, TypeError for what is no Parameter."""
+        """Add a parameter (or None, to reserve the name). KeyError for a bad or taken name, TypeError for what is no
+        Parameter.
+        """
         if "_parameters" not in self.__dict__:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
         self._check_name("parameter", name, self._parameters)
         if param is not None:
             if not isinstance(param, Parameter):
-                raise TypeError(f"cannot assign '{typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)")
+                raise TypeError(
+                    f"cannot assign '{typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None "
+                    "required)"
+                )
             if param.grad_fn is not None:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To express "
-                                 f"'{name}' as a function of another Tensor, compute the value in the forward() method.")
+                raise ValueError(
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                    "explicitly. To express "
+                    f"'{name}' as a function of another Tensor, compute the value in the forward() method."
+                )
             param = registered("parameter", self, name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is state but not trained. persistent: part of `state_dict`. KeyError for a bad or taken name."""
+        """Add a tensor that is state but not trained. persistent: part of `state_dict`. KeyError for a bad or taken
+        name.
+        """
         if "_buffers" not in self.__dict__:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)")
+            raise TypeError(
+                f"cannot assign '{typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
         self._buffers[name] = registered("buffer", self, name, tensor)
         (self._non_persistent_buffers_set.discard if persistent else self._non_persistent_buffers_set.add)(name)
 
@@ -318,7 +388,9 @@ class Module:
             self.register_parameter(name, value)
         elif name in state.get("_parameters", ()):
             if value is not None:
-                raise TypeError(f"cannot assign '{typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)")
+                raise TypeError(
+                    f"cannot assign '{typename(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
+                )
             self.register_parameter(name, None)
         elif isinstance(value, Module):
             if "_modules" not in state:
@@ -327,12 +399,19 @@ class Module:
             self._modules[name] = registered("module", self, name, value)
         elif name in state.get("_modules", ()):
             if value is not None:
-                raise TypeError(f"cannot assign '{typename(value)}' as child module '{name}' (torch.nn.Module or None expected)")
+                raise TypeError(
+                    f"cannot assign '{typename(value)}' as child module '{name}' (torch.nn.Module or None expected)"
+                )
             self._modules[name] = registered("module", self, name, None)
         elif isinstance(value, Buffer) or name in state.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
-                raise TypeError(f"cannot assign '{typename(value)}' as buffer '{name}' (torch.nn.Buffer, torch.Tensor or None expected)")
-            lasting = value.persistent if isinstance(value, Buffer) else name not in state["_non_persistent_buffers_set"]
+                raise TypeError(
+                    f"cannot assign '{typename(value)}' as buffer '{name}' (torch.nn.Buffer, torch.Tensor or None "
+                    "expected)"
+                )
+            lasting = (
+                value.persistent if isinstance(value, Buffer) else name not in state["_non_persistent_buffers_set"]
+            )
             if "_buffers" in state:
                 state.pop(name, None)
             self.register_buffer(name, value, lasting)
@@ -366,7 +445,9 @@ class Module:
         self.__dict__.setdefault("_is_full_backward_hook", None)
 
     # -- walks ---------------------------------------------------------------------------------------------------------
-    def named_modules(self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
+    def named_modules(
+        self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
         """(name, module) for this module and everything below it, each module once unless remove_duplicate=False."""
         memo = set() if memo is None else memo
         if self in memo:
@@ -396,7 +477,9 @@ class Module:
 
     def _named_members(self, members: Callable, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True):
         seen = set()
-        for where, module in self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]:
+        for where, module in (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        ):
             for name, value in members(module):
                 if value is None or value in seen:
                     continue
@@ -404,7 +487,9 @@ class Module:
                     seen.add(value)
                 yield where + ("." if where else "") + name, value
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter) for this module and, with recurse, those below it."""
         yield from self._named_members(lambda m: m._parameters.items(), prefix, recurse, remove_duplicate)
 
@@ -412,7 +497,9 @@ class Module:
         for _, p in self.named_parameters(recurse=recurse):
             yield p
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[tuple[str, Tensor]]:
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
         """(name, buffer) for this module and, with recurse, those below it."""
         yield from self._named_members(lambda m: m._buffers.items(), prefix, recurse, remove_duplicate)
 
@@ -477,7 +564,9 @@ class Module:
         return self
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Replace the values of all parameters, their gradients and buffers by `fn` of them; Parameters stay the same objects."""
+        """Replace the values of all parameters, their gradients and buffers by `fn` of them; Parameters stay the same
+        objects.
+        """
         if recurse:
             for module in self.children():
                 module._apply(fn)
@@ -493,7 +582,9 @@ class Module:
         return self
 
     def to(self: Self, *args, dtype=None, device=None, non_blocking: bool = False, memory_format=None) -> Self:
-        """Convert floating point parameters and buffers to a dtype, or move to a device; in place. TypeError for an integer dtype."""
+        """Convert floating point parameters and buffers to a dtype, or move to a device; in place. TypeError for an
+        integer dtype.
+        """
         for a in args:
             if isinstance(a, DType):
                 dtype = a
@@ -505,7 +596,9 @@ class Module:
         if dtype is None:
             return self
         if not dtype.is_floating_point:
-            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
+            )
         return self._apply(lambda t: t.to(dtype) if t.dtype.is_floating_point else t)
 
     def float(self: Self) -> Self:
@@ -524,7 +617,9 @@ class Module:
         raise NotImplementedError("Module.half() is not supported: there is no float16 tensor type yet, use float()")
 
     def bfloat16(self):
-        raise NotImplementedError("Module.bfloat16() is not supported: there is no bfloat16 tensor type yet, use float()")
+        raise NotImplementedError(
+            "Module.bfloat16() is not supported: there is no bfloat16 tensor type yet, use float()"
+        )
 
     def cpu(self: Self) -> Self:
         return self.to(device="cpu")
@@ -539,10 +634,14 @@ class Module:
         return self._apply(lambda t: t.new_empty(t.shape), recurse)
 
     def share_memory(self):
-        raise NotImplementedError("Module.share_memory() is not supported: memory shared between processes is not implemented")
+        raise NotImplementedError(
+            "Module.share_memory() is not supported: memory shared between processes is not implemented"
+        )
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Set training mode here and below: dropout drops, batch norm uses the batch. ValueError unless `mode` is a bool."""
+        """Set training mode here and below: dropout drops, batch norm uses the batch. ValueError unless `mode` is a
+        bool.
+        """
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         self.training = mode
@@ -565,7 +664,8 @@ class Module:
         for p in self.parameters():
             clear_grad(p, set_to_none)
 
-    # -- saving and loading ----------------------------------------------------------------------------------------------
+    # -- saving and loading
+    # ----------------------------------------------------------------------------------------------
     def get_extra_state(self) -> Any:
         """Override, with `set_extra_state`, to keep more than tensors in the state_dict."""
         raise RuntimeError("get_extra_state() is not overridden by this module")
@@ -579,11 +679,17 @@ class Module:
     def state_dict(self, *args, destination=None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
         """All parameters and persistent buffers by name; detached (but sharing memory) unless keep_vars."""
         if args:
-            warnings.warn("Positional args are being deprecated, use kwargs instead. Refer to "
-                          "https://pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.state_dict for details.",
-                          FutureWarning, stacklevel=2)
-            destination, prefix, keep_vars = (*args, destination, prefix, keep_vars)[:3] if len(args) == 3 else (
-                (args[0], args[1], keep_vars) if len(args) == 2 else (args[0], prefix, keep_vars))
+            warnings.warn(
+                "Positional args are being deprecated, use kwargs instead. Refer to "
+                "https://pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.state_dict for details.",
+                FutureWarning,
+                stacklevel=2,
+            )
+            destination, prefix, keep_vars = (
+                (*args, destination, prefix, keep_vars)[:3]
+                if len(args) == 3
+                else ((args[0], args[1], keep_vars) if len(args) == 2 else (args[0], prefix, keep_vars))
+            )
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()
@@ -613,11 +719,13 @@ class Module:
         if self._has("get_extra_state"):
             destination[prefix + EXTRA_STATE] = self.get_extra_state()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy values from a state_dict, by name. Returns the missing and unexpected keys.
 
-        strict: RuntimeError unless the names match. assign: take the tensors themselves instead of copying into the present ones.
-        Raises RuntimeError too where shapes differ, TypeError for what is no mapping.
+        strict: RuntimeError unless the names match. assign: take the tensors themselves instead of copying into the
+        present ones. Raises RuntimeError too where shapes differ, TypeError for what is no mapping.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
@@ -640,8 +748,11 @@ class Module:
                     load(child, {k: v for k, v in state.items() if k.startswith(below)}, below)
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, IncompatibleKeys(missing, unexpected)) is not None:
-                    raise AssertionError("Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, "
-                                         "if incompatible_keys need to be modified, it should be done inplace.")
+                    raise AssertionError(
+                        "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new "
+                        "values, "
+                        "if incompatible_keys need to be modified, it should be done inplace."
+                    )
 
         load(self, state, "")
         if strict:
@@ -650,20 +761,31 @@ class Module:
                     quoted = ", ".join(f'"{k}"' for k in keys)
                     errors.insert(0, f"{what} key(s) in state_dict: {quoted}. ")
         if errors:
-            raise RuntimeError("Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors)))
+            raise RuntimeError(
+                "Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(errors))
+            )
         return IncompatibleKeys(missing, unexpected)
 
-    def _load_from_state_dict(self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) -> None:
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ) -> None:
         """Load this module's own parameters and buffers; override it to load states of an older form."""
         for hook, with_module in self._load_state_dict_pre_hooks.values():
             args = (state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
             hook(self, *args) if with_module else hook(*args)
         hidden = self._non_persistent_buffers_set
-        own = {n: v for held in (self._parameters, self._buffers) for n, v in held.items() if v is not None and n not in hidden}
+        own = {
+            n: v
+            for held in (self._parameters, self._buffers)
+            for n, v in held.items()
+            if v is not None and n not in hidden
+        }
         for name, value in own.items():
             key = prefix + name
             if key in state_dict:
-                problem = self._load_one(name, value, key, state_dict[key], local_metadata.get("assign_to_params_buffers", False))
+                problem = self._load_one(
+                    name, value, key, state_dict[key], local_metadata.get("assign_to_params_buffers", False)
+                )
                 if problem:
                     error_msgs.append(problem)
             elif strict:
@@ -679,30 +801,43 @@ class Module:
         if strict:
             for key in state_dict:
                 if key.startswith(prefix) and key != extra:
-                    name, dot, _ = key[len(prefix):].partition(".")
+                    name, dot, _ = key[len(prefix) :].partition(".")
                     if name not in (self._modules if dot else own):
                         unexpected_keys.append(key)
 
     def _load_one(self, name: str, value: Tensor, key: str, new, assign: bool) -> str | None:
         """Load one parameter or buffer; returns what is wrong with it, if anything is."""
         if not isinstance(new, Tensor):
-            return (f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received '
-                    f"{type(new)}")
+            return (
+                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+                "checkpoint but received "
+                f"{type(new)}"
+            )
         if not value.shape and new.shape == (1,):
             new = new[0]
         if new.shape != value.shape:
-            return f"size mismatch for {key}: copying a param with shape {new.shape} from checkpoint, the shape in current model is {value.shape}."
+            return (
+                f"size mismatch for {key}: copying a param with shape {new.shape} from checkpoint, "
+                f"the shape in current model is {value.shape}."
+            )
         try:
             with no_grad():
                 if not assign:
                     value.copy_(new)
                     return None
                 if isinstance(value, Parameter):
-                    new = new.requires_grad_(value.requires_grad) if isinstance(new, Parameter) else Parameter(new, value.requires_grad)
+                    new = (
+                        new.requires_grad_(value.requires_grad)
+                        if isinstance(new, Parameter)
+                        else Parameter(new, value.requires_grad)
+                    )
                 setattr(self, name, new)
-        except Exception as error:      # reported together with what is wrong with other keys
-            return (f'While copying the parameter named "{key}", whose dimensions in the model are {value.shape} and whose dimensions in the '
-                    f"checkpoint are {new.shape}, an exception occurred : {error.args}.")
+        except Exception as error:  # reported together with what is wrong with other keys
+            return (
+                f'While copying the parameter named "{key}", whose dimensions in the model are {value.shape} and '
+                "whose dimensions in the "
+                f"checkpoint are {new.shape}, an exception occurred : {error.args}."
+            )
         return None
 
     # -- printing ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 """Normalization over features, groups and neighbouring channels."""
+
 from __future__ import annotations
 
 import numbers
@@ -23,7 +24,8 @@ def reset(module: Module) -> None:
 
 
 class LayerNorm(Module):
-    """(x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, which have normalized_shape (Ba et al., 2016).
+    """(x - mean) / sqrt(var + eps) * weight + bias, over the last dimensions, which have normalized_shape (Ba et al.,
+    2016).
 
     >>> import jitorch as torch
     >>> torch.nn.LayerNorm(4)
@@ -32,7 +34,15 @@ class LayerNorm(Module):
 
     __constants__ = ["normalized_shape", "eps", "elementwise_affine"]
 
-    def __init__(self, normalized_shape, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True, device=None, dtype=None):
+    def __init__(
+        self,
+        normalized_shape,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device=None,
+        dtype=None,
+    ):
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = as_shape(normalized_shape), eps, elementwise_affine
         add_parameter(self, "weight", self.normalized_shape, elementwise_affine, device, dtype)
@@ -45,15 +55,22 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class RMSNorm(Module):
-    """x / sqrt(mean(x^2) + eps) * weight, over the last dimensions (Zhang and Sennrich, 2019). eps=None: the dtype's epsilon."""
+    """x / sqrt(mean(x^2) + eps) * weight, over the last dimensions (Zhang and Sennrich, 2019). eps=None: the dtype's
+    epsilon.
+    """
 
     __constants__ = ["normalized_shape", "eps", "elementwise_affine"]
 
-    def __init__(self, normalized_shape, eps: float | None = None, elementwise_affine: bool = True, device=None, dtype=None):
+    def __init__(
+        self, normalized_shape, eps: float | None = None, elementwise_affine: bool = True, device=None, dtype=None
+    ):
         super().__init__()
         self.normalized_shape, self.eps, self.elementwise_affine = as_shape(normalized_shape), eps, elementwise_affine
         add_parameter(self, "weight", self.normalized_shape, elementwise_affine, device, dtype)
@@ -69,12 +86,23 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalization of groups of channels of (N, C, *) by their mean and variance (Wu and He, 2018). ValueError if C isn't divisible."""
+    """Normalization of groups of channels of (N, C, *) by their mean and variance (Wu and He, 2018). ValueError if C
+    isn't divisible.
+    """
 
     __constants__ = ["num_groups", "num_channels", "eps", "affine"]
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device=None, dtype=None, *,
-                 bias: bool = True):
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device=None,
+        dtype=None,
+        *,
+        bias: bool = True,
+    ):
         super().__init__()
         if num_channels % num_groups != 0:
             raise ValueError(f"num_channels ({num_channels}) must be divisible by num_groups ({num_groups})")
@@ -89,7 +117,10 @@ class GroupNorm(Module):
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LocalResponseNorm(Module):

@@ -1,4 +1,7 @@
-"""Padding of the last one, two or three dimensions. `padding`: one number, or (before, after) of each dimension, the last one first."""
+"""Padding of the last one, two or three dimensions. `padding`: one number, or (before, after) of each dimension, the
+last one first.
+"""
+
 from __future__ import annotations
 
 from ...tensor import Tensor

@@ -1,8 +1,9 @@
 """Recurrent networks: RNN, LSTM and GRU over sequences, and their cells for one step.
 
-A layer is one matrix product for the inputs of all steps, then a cell for each step. Weights have PyTorch's names and the order of gates:
-i, f, g, o for LSTM and r, z, n for GRU.
+A layer is one matrix product for the inputs of all steps, then a cell for each step. Weights have PyTorch's names and
+the order of gates: i, f, g, o for LSTM and r, z, n for GRU.
 """
+
 from __future__ import annotations
 
 import math
@@ -20,10 +21,12 @@ from .linear import add_parameter
 from .module import Module
 
 
-# -- one step: (what the input contributes to the gates, the state, weights) -> the next state ------------------------------
+# -- one step: (what the input contributes to the gates, the state, weights) -> the next state
+# ------------------------------
 def rnn_step(activation: str):
     def step(gates, state, w_hh, b_hh, w_hr=None):
         return (getattr(gates + F.linear(state[0], w_hh, b_hh), activation)(),)
+
     return step
 
 
@@ -44,22 +47,29 @@ def gru_step(gates, state, w_hh, b_hh, w_hr=None):
     return (n + z * (h - n),)
 
 
-STEPS = {"RNN_TANH": (rnn_step("tanh"), 1), "RNN_RELU": (rnn_step("relu"), 1), "LSTM": (lstm_step, 4), "GRU": (gru_step, 3)}
+STEPS = {
+    "RNN_TANH": (rnn_step("tanh"), 1),
+    "RNN_RELU": (rnn_step("relu"), 1),
+    "LSTM": (lstm_step, 4),
+    "GRU": (gru_step, 3),
+}
 
 
 def run_steps(step, gates: list[Tensor], state: tuple, weights: tuple, reverse: bool):
-    """A cell over time. gates: one tensor a step, whose batch may shrink (packed sequences). Returns the outputs and the last state."""
+    """A cell over time. gates: one tensor a step, whose batch may shrink (packed sequences). Returns the outputs and
+    the last state.
+    """
     first = state
-    state = tuple(s[:gates[-1].shape[0]] for s in first) if reverse else first
+    state = tuple(s[: gates[-1].shape[0]] for s in first) if reverse else first
     outputs: list[Tensor] = []
-    ended: list[tuple] = []         # states of sequences that are over, the shorter the earlier
+    ended: list[tuple] = []  # states of sequences that are over, the shorter the earlier
     for g in reversed(gates) if reverse else gates:
         n, held = g.shape[0], state[0].shape[0]
         if n < held:
             ended.append(tuple(s[n:] for s in state))
             state = tuple(s[:n] for s in state)
         elif n > held:
-            state = tuple(jitorch.cat([s, f[held:n]]) for s, f in zip(state, first))
+            state = tuple(jitorch.cat([s, f[held:n]]) for s, f in zip(state, first, strict=True))
         state = step(g, state, *weights)
         outputs.append(state[0])
     if ended:
@@ -70,22 +80,51 @@ def run_steps(step, gates: list[Tensor], state: tuple, weights: tuple, reverse: 
 class RNNBase(Module):
     """What RNN, LSTM and GRU share: parameters, checks and the walk over layers and directions."""
 
-    __constants__ = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"]
+    __constants__ = [
+        "mode",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "bias",
+        "batch_first",
+        "dropout",
+        "bidirectional",
+        "proj_size",
+    ]
 
-    def __init__(self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device=None, dtype=None):
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device=None,
+        dtype=None,
+    ):
         super().__init__()
         check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
-        gate_size, directions, out_size = STEPS[mode][1] * hidden_size, 2 if bidirectional else 1, proj_size or hidden_size
+        gate_size, directions, out_size = (
+            STEPS[mode][1] * hidden_size,
+            2 if bidirectional else 1,
+            proj_size or hidden_size,
+        )
         self._all_weights: list[list[str]] = []
         for layer in range(num_layers):
             for direction in range(directions):
                 suffix = f"l{layer}" + ("_reverse" if direction else "")
                 width = input_size if layer == 0 else out_size * directions
-                shapes = {"weight_ih_": (gate_size, width), "weight_hh_": (gate_size, out_size)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih_": (gate_size, width),
+                    "weight_hh_": (gate_size, out_size),
+                }
                 if bias:
                     shapes |= {"bias_ih_": (gate_size,), "bias_hh_": (gate_size,)}
                 if proj_size:
@@ -109,8 +148,14 @@ class RNNBase(Module):
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
-        for name, usual in (("proj_size", 0), ("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0),
-                            ("bidirectional", False)):
+        for name, usual in (
+            ("proj_size", 0),
+            ("num_layers", 1),
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0),
+            ("bidirectional", False),
+        ):
             if getattr(self, name) != usual:
                 text += f", {name}={getattr(self, name)}"
         return text
@@ -161,25 +206,35 @@ class RNNBase(Module):
         dims = 3 if batched else 2
         if any(s.ndim != dims for s in state):
             kind, names = ("batched 3-D" if batched else "unbatched 2-D"), ("hx" if len(state) == 1 else "hx and cx")
-            found = f"{state[0].ndim}-D tensor" if len(state) == 1 else f"({', '.join(f'{s.ndim}-D' for s in state)}) tensors"
+            found = (
+                f"{state[0].ndim}-D tensor"
+                if len(state) == 1
+                else f"({', '.join(f'{s.ndim}-D' for s in state)}) tensors"
+            )
             raise RuntimeError(f"For {kind} input, {names} should also be {dims}-D but got {found}")
         return state if batched else tuple(s.unsqueeze(1) for s in state)
 
     def _check(self, x: Tensor, state: tuple, batch: int | None = None) -> None:
         weight = getattr(self, self._all_weights[0][0])
         if x.dtype is not weight.dtype:
-            raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
-                             f"input.to({weight.dtype}), or convert model: model.to({x.dtype})")
+            raise ValueError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
+                f"input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+            )
         if x.shape[-1] != self.input_size:
-            raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}")
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}"
+            )
         layers, batch = self.num_layers * (2 if self.bidirectional else 1), x.shape[1] if batch is None else batch
-        for i, (s, n) in enumerate(zip(state, self._state_sizes())):
+        for i, (s, n) in enumerate(zip(state, self._state_sizes(), strict=True)):
             if tuple(s.shape) != (layers, batch, n):
                 which = "hidden" if len(state) == 1 else f"hidden[{i}]"
                 raise RuntimeError(f"Expected {which} size {(layers, batch, n)}, got {list(s.shape)}")
 
     def _layers(self, x: Tensor, sizes: list[int], state: tuple) -> tuple[Tensor, tuple]:
-        """All layers over x: (T, N, features), or (sum of sizes, features) of a packed sequence, with the batch size of each step."""
+        """All layers over x: (T, N, features), or (sum of sizes, features) of a packed sequence, with the batch size of
+        each step.
+        """
         step, directions = STEPS[self.mode][0], 2 if self.bidirectional else 1
         lasts: list[tuple] = []
         for layer in range(self.num_layers):
@@ -203,11 +258,17 @@ class RNNBase(Module):
 
 def check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size) -> None:
     """Raise PyTorch's errors for the arguments of a recurrent network."""
-    if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
-        raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element being zeroed")
+    if not isinstance(dropout, numbers.Real) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+        )
     if dropout > 0 and num_layers == 1:
-        warnings.warn("dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers greater than 1, "
-                      f"but got dropout={dropout} and num_layers={num_layers}", stacklevel=4)
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+            "greater than 1, "
+            f"but got dropout={dropout} and num_layers={num_layers}",
+            stacklevel=4,
+        )
     for name, value in (("bias", bias), ("batch_first", batch_first)):
         if not isinstance(value, bool):
             raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
@@ -229,8 +290,8 @@ def check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dr
 class RNN(RNNBase):
     """h_t = tanh(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), in layers; nonlinearity may be 'relu'.
 
-    input (L, N, in), with batch_first (N, L, in), (L, in), or a PackedSequence; hx (layers * directions, N, hidden). Returns the outputs
-    of the last layer and the last hidden states.
+    input (L, N, in), with batch_first (N, L, in), (L, in), or a PackedSequence; hx (layers * directions, N, hidden).
+    Returns the outputs of the last layer and the last hidden states.
 
     >>> import jitorch as torch
     >>> out, h = torch.nn.RNN(4, 6, num_layers=2)(torch.zeros(5, 3, 4))
@@ -238,25 +299,73 @@ class RNN(RNNBase):
     (torch.Size([5, 3, 6]), torch.Size([2, 3, 6]))
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device=None, dtype=None, **kwargs):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device=None,
+        dtype=None,
+        **kwargs,
+    ):
         refuse_projection(kwargs)
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
-        super().__init__("RNN_" + nonlinearity.upper(), input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
-                         device=device, dtype=dtype, **kwargs)
+        super().__init__(
+            "RNN_" + nonlinearity.upper(),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **kwargs,
+        )
         self.nonlinearity = nonlinearity
 
 
 class LSTM(RNNBase):
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997), in layers. hx and what is returned beside the outputs: (h, c).
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997), in layers. hx and what is returned beside the outputs:
+    (h, c).
 
-    c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t), projected to proj_size if that isn't 0. Shapes as for RNN.
+    c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t), projected to proj_size if that isn't 0.
+    Shapes as for RNN.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device=None, dtype=None):
-        super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device,
+            dtype,
+        )
 
     def _state_sizes(self) -> tuple[int, ...]:
         return (self.proj_size or self.hidden_size, self.hidden_size)
@@ -266,13 +375,37 @@ class LSTM(RNNBase):
 
 
 class GRU(RNNBase):
-    """Gated recurrent units (Cho et al., 2014), in layers: h_t = (1 - z) n + z h_(t-1), n = tanh(xn + r hn). Shapes as for RNN."""
+    """Gated recurrent units (Cho et al., 2014), in layers: h_t = (1 - z) n + z h_(t-1), n = tanh(xn + r hn). Shapes as
+    for RNN.
+    """
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, device=None, dtype=None, **kwargs):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device=None,
+        dtype=None,
+        **kwargs,
+    ):
         refuse_projection(kwargs)
-        super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device=device, dtype=dtype,
-                         **kwargs)
+        super().__init__(
+            "GRU",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **kwargs,
+        )
 
 
 def refuse_projection(kwargs: dict) -> None:
@@ -308,7 +441,7 @@ class RNNCellBase(Module):
         kind = type(self).__name__
         if input.ndim not in (1, 2):
             raise ValueError(f"{kind}: Expected input to be 1D or 2D, got {input.ndim}D instead")
-        for s, name in zip(state or (), names):
+        for s, name in zip(state or (), names, strict=False):
             if s.ndim not in (1, 2):
                 raise ValueError(f"{kind}: Expected {name} to be 1D or 2D, got {s.ndim}D instead")
         batched = input.ndim == 2
@@ -323,7 +456,9 @@ class RNNCellBase(Module):
             if s.shape[0] != x.shape[0]:
                 raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden{i} batch size {s.shape[0]}")
             if s.shape[1] != self.hidden_size:
-                raise RuntimeError(f"hidden{i} has inconsistent hidden_size: got {s.shape[1]}, expected {self.hidden_size}")
+                raise RuntimeError(
+                    f"hidden{i} has inconsistent hidden_size: got {s.shape[1]}, expected {self.hidden_size}"
+                )
         state = STEPS[mode][0](F.linear(x, self.weight_ih, self.bias_ih), state, self.weight_hh, self.bias_hh)
         return state if batched else tuple(s.squeeze(0) for s in state)
 
@@ -333,7 +468,9 @@ class RNNCell(RNNCellBase):
 
     __constants__ = ["input_size", "hidden_size", "bias", "nonlinearity"]
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device=None, dtype=None):
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device=None, dtype=None
+    ):
         super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
 

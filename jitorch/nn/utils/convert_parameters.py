@@ -1,4 +1,5 @@
 """Parameters as one vector, and back."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -24,5 +25,5 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         raise TypeError(f"expected torch.Tensor, but got: {type(vec).__name__}")
     start = 0
     for p in parameters:
-        p.data = vec[start:start + p.numel()].view(p.shape).detach()
+        p.data = vec[start : start + p.numel()].view(p.shape).detach()
         start += p.numel()

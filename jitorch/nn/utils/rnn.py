@@ -1,4 +1,5 @@
 """Sequences of different lengths: padded, and packed."""
+
 from __future__ import annotations
 
 from collections import namedtuple
@@ -32,8 +33,11 @@ def invert_permutation(permutation: Tensor | None) -> Tensor | None:
     return None if permutation is None else permutation.argsort()
 
 
-def pack_padded_sequence(input: Tensor, lengths, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
-    """Pack sequences padded to the same length: input (T, B, *), or (B, T, *) with batch_first; `lengths` a tensor or list.
+def pack_padded_sequence(
+    input: Tensor, lengths, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
+    """Pack sequences padded to the same length: input (T, B, *), or (B, T, *) with batch_first; `lengths` a tensor or
+    list.
 
     enforce_sorted: RuntimeError unless the lengths are decreasing; otherwise they are sorted.
     """
@@ -46,25 +50,35 @@ def pack_padded_sequence(input: Tensor, lengths, batch_first: bool = False, enfo
         order = jitorch.tensor(by_length, dtype=jitorch.int64)
         lengths, input = [lengths[i] for i in by_length], input.index_select(1, order)
     if len(lengths) != input.shape[1]:
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} (batch_size={input.shape[1]})")
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(lengths)} (batch_size={input.shape[1]})"
+        )
     if lengths and min(lengths) <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
-    if any(a < b for a, b in zip(lengths, lengths[1:])):
-        raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not "
-                           "need ONNX exportability.")
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
+        )
+    if any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
+        raise RuntimeError(
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you "
+            "do not "
+            "need ONNX exportability."
+        )
     sizes = [sum(n > t for n in lengths) for t in range(lengths[0])]
     data = jitorch.cat([input[t, :n] for t, n in enumerate(sizes)])
     return PackedSequence(data, jitorch.tensor(sizes, dtype=jitorch.int64), order)
 
 
-def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0,
-                        total_length: int | None = None) -> tuple[Tensor, Tensor]:
+def pad_packed_sequence(
+    sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
+) -> tuple[Tensor, Tensor]:
     """The inverse of `pack_padded_sequence`: (padded sequences, lengths). ValueError if total_length is too short."""
     sizes = sequence.batch_sizes.tolist()
     if total_length is not None and total_length < len(sizes):
-        raise ValueError("Expected total_length to be at least the length of the longest sequence in input, but got "
-                         f"total_length={total_length} and max sequence length being {len(sizes)}")
+        raise ValueError(
+            "Expected total_length to be at least the length of the longest sequence in input, but got "
+            f"total_length={total_length} and max sequence length being {len(sizes)}"
+        )
     rows = []
     for row in sequence.data.split(sizes):
         missing = sizes[0] - row.shape[0]
@@ -78,9 +92,14 @@ def pad_packed_sequence(sequence: PackedSequence, batch_first: bool = False, pad
     return (padded.transpose(0, 1) if batch_first else padded), lengths
 
 
-def pad_sequence(sequences: Tensor | Iterable[Tensor], batch_first: bool = False, padding_value: float = 0.0,
-                 padding_side: str = "right") -> Tensor:
-    """Sequences of shape (L, *) stacked with padding: (T, B, *), or (B, T, *) with batch_first. RuntimeError for no iterable.
+def pad_sequence(
+    sequences: Tensor | Iterable[Tensor],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
+) -> Tensor:
+    """Sequences of shape (L, *) stacked with padding: (T, B, *), or (B, T, *) with batch_first. RuntimeError for no
+    iterable.
 
     >>> import jitorch as torch
     >>> torch.nn.utils.rnn.pad_sequence([torch.tensor([1, 2, 3]), torch.tensor([4])], batch_first=True)
@@ -88,7 +107,9 @@ def pad_sequence(sequences: Tensor | Iterable[Tensor], batch_first: bool = False
             [4, 0, 0]])
     """
     if not isinstance(sequences, Iterable):
-        raise RuntimeError(f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}")
+        raise RuntimeError(
+            f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
+        )
     if padding_side not in ("left", "right"):
         raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side}.")
     sequences = list(sequences)
@@ -108,7 +129,10 @@ def pad_sequence(sequences: Tensor | Iterable[Tensor], batch_first: bool = False
 def unpad_sequence(padded_sequences: Tensor, lengths, batch_first: bool = False) -> list[Tensor]:
     """The inverse of `pad_sequence`: a list of sequences of the given lengths."""
     sequences = padded_sequences.unbind(0 if batch_first else 1)
-    return [s[:int(n)] for s, n in zip(sequences, lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
+    return [
+        s[: int(n)]
+        for s, n in zip(sequences, lengths.tolist() if isinstance(lengths, Tensor) else lengths, strict=True)
+    ]
 
 
 def pack_sequence(sequences: Iterable[Tensor], enforce_sorted: bool = True) -> PackedSequence:

@@ -1,10 +1,17 @@
-"""Samples of the op that runs the steps of optimizers: every rule, on parameters of several shapes and dtypes at once."""
+"""Samples of the op that runs the steps of optimizers: every rule, on several shapes and dtypes at once."""
+
 from __future__ import annotations
 
 
 def stepped(name: str, **settings):
     def sample(torch, t):
-        params = [t(3, 4, grad=False), t(5, grad=False), t(grad=False), t(2, 2, dtype="float64", grad=False), t(0, 3, grad=False)]
+        params = [
+            t(3, 4, grad=False),
+            t(5, grad=False),
+            t(grad=False),
+            t(2, 2, dtype="float64", grad=False),
+            t(0, 3, grad=False),
+        ]
         for p in params:
             p.requires_grad_(True)
         optimizer = getattr(torch.optim, name)(params, **settings)
@@ -36,5 +43,6 @@ SAMPLES = {
         stepped("ASGD", lr=0.1, t0=2),
     ]
 }
-# float64: betas and rates are Python numbers here and float64 tensors nowhere, but NAdam's and ASGD's factors are float32 tensors in PyTorch
+# float64: betas and rates are Python numbers here and float64 tensors nowhere, but NAdam's and ASGD's factors are
+# float32 tensors in PyTorch
 TOLERANCE = {"optimizer_step": {"float32": (1e-4, 1e-4), "float64": (1e-5, 1e-6)}}
