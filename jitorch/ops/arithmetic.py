@@ -303,6 +303,8 @@ for _name, _aliases, _symbol, _numbers in TWO:
             METHODS[f"__r{_symbol}__"] = direct(_name, reverse=True)
             METHODS[f"__i{_symbol}__"] = METHODS[_name + "_"]
 publish_binary("heaviside", two_operands("heaviside", "values", numbers=False))
+
+
 def invert(self):
     """`~x`: every bit inverted, or every bool. TypeError for floats."""
     if self.dtype.category == FLOAT:
@@ -311,10 +313,6 @@ def invert(self):
 
 
 METHODS["__neg__"], METHODS["__abs__"], METHODS["__invert__"] = FUNCTIONS["neg"], FUNCTIONS["abs"], invert
-    FUNCTIONS["neg"],
-    FUNCTIONS["abs"],
-    FUNCTIONS["bitwise_not"],
-)
 
 
 def positive(input):
