@@ -28,7 +28,7 @@ from .ops import families
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 
 float, double, short, int, long = float32, float64, int16, int32, int64
-strided, contiguous_format, preserve_format = "torch.strided", "torch.contiguous_format", "torch.preserve_format"
+strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
 __version__ = "0.1.0"
 
 attach_methods()

@@ -36,7 +36,7 @@ class Buffer:
     last: int = -1
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """One step in the making: a kernel or a host call, what it reads and writes."""
 
@@ -44,7 +44,7 @@ class Work:
     kernel: Kernel | None = None
     reads: list[Buffer] = field(default_factory=list)
     writes: list[Buffer] = field(default_factory=list)
-    accesses: list[tuple[Buffer, Access, bool, bool]] = field(default_factory=list)   # buffer, access, is a write, is within a loop that runs again
+    accesses: list[tuple[Buffer, Access, bool, bool]] = field(default_factory=list)   # buffer, access, is it a write, is it in a loop that others follow
     values: list[Value] = field(default_factory=list)
 
 
@@ -55,7 +55,7 @@ def build(program) -> CompiledProgram:
     works = [work_for(step, places) for step in plan.steps]
     works = [w for w in works if w is not None]
     works = order(works, places)
-    works += places.settle_homes(works)
+    works = places.settle_homes(works)
     arena = plan_arena(works)
     steps, calls = finish(works)
     if config.debug:
@@ -73,7 +73,7 @@ class Places:
         leaf_of = {s.index: i for i, s in enumerate(program.leaves)}
         self.leaves = [Buffer("leaf", i, 0) for i in range(len(program.leaves))]
         self.result: list[Buffer] = []
-        self.moves: list[tuple[Buffer, Buffer, Value]] = []       # results that must be copied home at the end
+        self.final: list[Buffer] = []           # where each result ends up
         for i, (v, (slot, home)) in enumerate(zip(wanted, program.wanted)):
             b = Buffer("out", i, v.numel * v.dtype.itemsize) if home < 0 else Buffer("home", leaf_of[home], v.numel * v.dtype.itemsize)
             self.buffers[v] = b
@@ -94,26 +94,30 @@ class Places:
         return [(b.number, None, 0) if b.kind == "leaf" else (-1, v.dtype.np, v.numel) for b, v in zip(self.final, self.wanted)]
 
     def settle_homes(self, works: list[Work]) -> list[Work]:
-        """Decide which in-place results may be written straight into their leaf; the others are copied at the end."""
-        added: list[Work] = []
-        self.final = []
+        """Decide which in-place results may be written straight into their leaf; the others are copied at the end. Returns all steps."""
+        touching: dict[Buffer, list[tuple[int, Work]]] = {}
+        for i, w in enumerate(works):
+            for b in {*w.reads, *w.writes}:
+                touching.setdefault(b, []).append((i, w))
+        added, idle_ones = [], set()
         for b, v in zip(self.result, self.wanted):
             if b.kind != "home":
                 self.final.append(b)
                 continue
             leaf = self.leaves[b.number]
-            idle = [i for i, w in enumerate(works) if is_self_copy(w, leaf, b)]
-            writers = [i for i, w in enumerate(works) if b in w.writes and i not in idle]
-            readers = [i for i, w in enumerate(works) if (leaf in w.reads or b in w.reads) and i not in idle]
-            if all(safe(works, i, writers, leaf, b) for i in readers if leaf in works[i].reads):
-                substitute(works, b, leaf)
-                for i in reversed(idle):
-                    del works[i]
+            mine = sorted([*touching.get(leaf, ()), *touching.get(b, ())], key=lambda entry: entry[0])
+            idle = [w for _, w in mine if is_self_copy(w, leaf, b)]
+            active = [(i, w) for i, w in mine if w not in idle]
+            first = min((i for i, w in active if b in w.writes), default=None)
+            if all(first is None or i < first or (i == first and in_step(w, leaf, b)) for i, w in active if leaf in w.reads):
+                for w in {w for _, w in mine}:
+                    substitute(w, b, leaf)
+                idle_ones.update(idle)
             else:
                 b.kind = "arena"
                 added.append(copy_work(v, b, leaf))
             self.final.append(leaf)
-        return added
+        return [w for w in works if w not in idle_ones] + added
 
 
 def is_self_copy(w: Work, leaf: Buffer, target: Buffer) -> bool:
@@ -124,27 +128,22 @@ def is_self_copy(w: Work, leaf: Buffer, target: Buffer) -> bool:
     return read.strides == write.strides and read.offset == write.offset and read.dtype == write.dtype
 
 
-def safe(works: list[Work], reader: int, writers: list[int], leaf: Buffer, target: Buffer) -> bool:
-    """Does this step read the leaf's old value before it is overwritten?"""
-    if not writers or reader < writers[0]:
-        return True
-    if reader > writers[0]:
-        return False
-    mine = [(a, write, again) for b, a, write, again in works[reader].accesses if b in (leaf, target)]
+def in_step(w: Work, leaf: Buffer, target: Buffer) -> bool:
+    """Does the step that writes the leaf's new value read the old one at the same places only, and each before it is written?"""
+    mine = [(a, again) for b, a, _, again in w.accesses if b in (leaf, target)]
     if len(mine) < 2:
         return False
     first = mine[0][0]
-    return all(a.strides == first.strides and a.offset == first.offset and not again for a, _, again in mine)
+    return all(a.strides == first.strides and a.offset == first.offset and not again for a, again in mine)
 
 
-def substitute(works: list[Work], old: Buffer, new: Buffer) -> None:
-    for w in works:
-        if old in w.reads or old in w.writes:
-            w.reads = [new if b is old else b for b in w.reads]
-            w.writes = [new if b is old else b for b in w.writes]
-            if w.kernel is not None:
-                w.kernel.words = [("buffer", new, *x[2:]) if x[0] == "buffer" and x[1] is old else x for x in w.kernel.words]
-            w.accesses = [(new if b is old else b, a, wr, ag) for b, a, wr, ag in w.accesses]
+def substitute(w: Work, old: Buffer, new: Buffer) -> None:
+    """Let a step use another buffer."""
+    w.reads = [new if b is old else b for b in w.reads]
+    w.writes = [new if b is old else b for b in w.writes]
+    if w.kernel is not None:
+        w.kernel.words = [("buffer", new, *x[2:]) if x[0] == "buffer" and x[1] is old else x for x in w.kernel.words]
+    w.accesses = [(new if b is old else b, a, write, again) for b, a, write, again in w.accesses]
 
 
 def copy_work(v: Value, source: Buffer, target: Buffer) -> Work:

@@ -42,7 +42,6 @@ def contiguous(self, memory_format=None):
 METHODS["to"], METHODS["contiguous"] = to, contiguous
 METHODS["is_contiguous"] = lambda self, memory_format=None: self._meta.contiguous
 METHODS["type_as"] = lambda self, other: to(self, other.dtype)
-for _name in ("float", "double", "int", "long", "short", "bool"):
-    METHODS[_name] = lambda self, _dtype=dtypes.BY_NAME[_name], memory_format=None: to(self, _dtype)
-METHODS["char"], METHODS["byte"] = lambda self: to(self, dtypes.int8), lambda self: to(self, dtypes.uint8)
+for _name, _dtype in {**{n: dtypes.BY_NAME[n] for n in ("float", "double", "int", "long", "short", "bool")}, "char": dtypes.int8, "byte": dtypes.uint8}.items():
+    METHODS[_name] = lambda self, _dtype=_dtype, memory_format=None: to(self, _dtype)
 METHODS["cpu"] = lambda self, memory_format=None: self
