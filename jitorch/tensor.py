@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from . import dtypes
@@ -338,22 +336,6 @@ class Tensor:
     def __getattr__(self, name: str):
         # Found only for names that have no attribute: say what is missing in PyTorch's words.
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
-
-    if TYPE_CHECKING:       # attach_methods adds these, from the op table
-
-        def _unary(self) -> Tensor: ...
-
-        def _binary(self, other: Any) -> Tensor: ...
-
-        def __setitem__(self, index: Any, value: Any) -> None: ...
-
-        __neg__ = __pos__ = __abs__ = __invert__ = _unary
-        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _binary
-        __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _binary
-        __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _binary
-        __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = _binary
-        __eq__ = __ne__ = _binary  # type: ignore[assignment]
 
 
 dispatch.Tensor = Tensor
