@@ -51,13 +51,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A small GPT that learns to write Python.")
-    parser.add_argument("--steps", type=int, help="training steps (300, with --quick 20)")
-    parser.add_argument("--layers", type=int, help="layers of the model (3, with --quick 2)")
+    parser.add_argument("--steps", type=int, help="training steps (300, with --quick 12)")
+    parser.add_argument("--layers", type=int, help="layers of the model (3, with --quick 1)")
     parser.add_argument("--sample", type=int, help="characters to write at the end (400, with --quick 40)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a few seconds only")
     options = parser.parse_args(argv)
-    for name, usual, quick in (("steps", 300, 20), ("layers", 3, 2), ("sample", 400, 40)):
+    for name, usual, quick in (("steps", 300, 12), ("layers", 3, 1), ("sample", 400, 40)):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else usual)
         elif getattr(options, name) < 1:

@@ -83,6 +83,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         options.epochs = 5 if options.quick else 20
     if options.epochs < 1:
         parser.error("--epochs: at least 1")
+    if options.picture and importlib.util.find_spec("PIL") is None:     # said before the training, not after it
+        parser.error("--picture needs Pillow. Install it with: pip install 'jitorch[examples]'")
     return options
 
 
@@ -226,10 +228,7 @@ def confusion_table(labels: np.ndarray, predicted: np.ndarray) -> str:
 
 def draw(digits: Digits, predicted: np.ndarray, file: Path) -> None:
     """Write a picture of 40 held-out digits and what they were read as; mistakes (up to 20) come first, in red."""
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError:
-        raise SystemExit("--picture needs Pillow. Install it with: pip install 'jitorch[examples]'") from None
+    from PIL import Image, ImageDraw
     labels, pictures = digits.labels.numpy(), digits.pictures.numpy()
     wrong = np.flatnonzero(predicted != labels)[:20]
     correct = np.flatnonzero(predicted == labels)
