@@ -1,4 +1,5 @@
 """Indexing against PyTorch: random indices read and written, gradients of both, and the errors."""
+
 from __future__ import annotations
 
 import random
@@ -50,7 +51,7 @@ class Dice:
                 items.append(self.numbers.integers(-n, n, size=common))
                 d += 1
             elif r < 0.8 and n:
-                size = (n,) if choose.random() < 0.5 or d + 1 >= len(shape) else shape[d:d + 2]
+                size = (n,) if choose.random() < 0.5 or d + 1 >= len(shape) else shape[d : d + 2]
                 items.append(self.numbers.integers(0, 2, size=size).astype(bool))
                 d += len(size)
             elif r < 0.84 and n:
@@ -99,11 +100,15 @@ def check_read(dice: Dice) -> None:
     shape = dice.shape()
     array, index = dice.numbers.normal(size=shape), dice.index(shape)
     transposed = len(shape) > 1 and dice.choose.random() < 0.3
-    leaves, got = zip(*(source(lib, array, transposed) for lib in (jitorch, torch)))
-    (ours, our_error), (theirs, their_error) = (attempt(lambda x=x, lib=lib: x[for_library(lib, index)]) for lib, x in zip((jitorch, torch), got))
+    leaves, got = zip(*(source(lib, array, transposed) for lib in (jitorch, torch)), strict=False)
+    (ours, our_error), (theirs, their_error) = (
+        attempt(lambda x=x, lib=lib: x[for_library(lib, index)]) for lib, x in zip((jitorch, torch), got, strict=False)
+    )
     if same_failure(our_error, their_error, f"x{list(shape)}[{index!r}]"):
         return
-    np.testing.assert_array_equal(ours.detach().numpy(), theirs.detach().numpy(), err_msg=f"x{list(shape)}[{index!r}]", strict=True)
+    np.testing.assert_array_equal(
+        ours.detach().numpy(), theirs.detach().numpy(), err_msg=f"x{list(shape)}[{index!r}]", strict=True
+    )
     for result in (ours, theirs):
         (result * result).sum().backward()
     np.testing.assert_allclose(grad_of(leaves[0]), grad_of(leaves[1]), err_msg=f"gradient of x{list(shape)}[{index!r}]")
@@ -120,7 +125,7 @@ def check_write(dice: Dice) -> None:
     found, error = attempt(lambda: torch.tensor(array)[for_library(torch, index)].shape)
     if error is not None:
         return
-    sizes = tuple(n if dice.choose.random() < 0.8 else 1 for n in found)[dice.choose.choice([0, 0, 0, 1]):]
+    sizes = tuple(n if dice.choose.random() < 0.8 else 1 for n in found)[dice.choose.choice([0, 0, 0, 1]) :]
     value = float(dice.numbers.normal()) if dice.choose.random() < 0.25 else dice.numbers.normal(size=sizes)
     results, leaves, values, errors = [], [], [], []
     for lib in (jitorch, torch):
@@ -135,7 +140,7 @@ def check_write(dice: Dice) -> None:
     if same_failure(*errors, what):
         return
     np.testing.assert_array_equal(results[0].detach().numpy(), results[1].detach().numpy(), err_msg=what)
-    if has_repeats(index):          # which of several values an element keeps is not defined for gradients
+    if has_repeats(index):  # which of several values an element keeps is not defined for gradients
         return
     for x in results:
         (x * x).sum().backward()
@@ -203,7 +208,9 @@ BAD = [
     lambda lib, x: lib.nn.functional.embedding(lib.tensor([3]), x),
     lambda lib, x: lib.nn.functional.embedding(lib.tensor([-1]), x),
     lambda lib, x: lib.nn.functional.embedding(lib.tensor([0.0]), x),
-    lambda lib, x: x.index_put_((lib.tensor([0]), lib.tensor([0]), lib.tensor([0])), lib.tensor(1.0, dtype=lib.float64)),
+    lambda lib, x: x.index_put_(
+        (lib.tensor([0]), lib.tensor([0]), lib.tensor([0])), lib.tensor(1.0, dtype=lib.float64)
+    ),
 ]
 
 
@@ -217,8 +224,15 @@ def test_errors_are_raised_at_the_line(number):
 def test_an_index_computed_later_raises_when_it_runs(tier):
     """An index that is not known yet is checked by the program: nothing is read or written out of bounds."""
     x, index = jitorch.tensor(X), jitorch.tensor([1, 2])
-    for use in (lambda i: x[i], lambda i: x[:, i * 2], lambda i: x.index_select(0, i), lambda i: x.gather(0, i.view(1, 2)),
-                lambda i: jitorch.nn.functional.embedding(i, x), lambda i: x.scatter(1, i.view(2, 1) + 2, 1.0), lambda i: jitorch.zeros(3).index_add(0, i, jitorch.ones(2))):
+    for use in (
+        lambda i: x[i],
+        lambda i: x[:, i * 2],
+        lambda i: x.index_select(0, i),
+        lambda i: x.gather(0, i.view(1, 2)),
+        lambda i: jitorch.nn.functional.embedding(i, x),
+        lambda i: x.scatter(1, i.view(2, 1) + 2, 1.0),
+        lambda i: jitorch.zeros(3).index_add(0, i, jitorch.ones(2)),
+    ):
         with pytest.raises(IndexError):
             use(index + 2).numpy()
     assert x.numpy().tolist() == X.tolist()
@@ -251,5 +265,5 @@ def test_max_norm_and_embedding_bag_agree(tier):
         rows = lib.nn.functional.embedding(lib.tensor([1, 4, 1]), w, max_norm=1.0)
         bags = lib.nn.functional.embedding_bag(lib.tensor([1, 2, 4, 5]), w, lib.tensor([0, 1, 1]), mode="mean")
         outputs.append([rows.numpy(), w.numpy(), bags.numpy()])
-    for ours, theirs in zip(*outputs):
+    for ours, theirs in zip(*outputs, strict=False):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -105,6 +105,8 @@ from ..ops.pooling import (
     max_unpool2d,
     max_unpool3d,
     upsample,
+    upsample_bilinear,
+    upsample_nearest,
 )
 
 sigmoid, tanh = PUBLIC["sigmoid"], PUBLIC["tanh"]

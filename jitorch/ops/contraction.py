@@ -1,4 +1,8 @@
-"""Matrix products and what is made of them: one entry, `matmul`, on (..., M, K) and (..., K, N); the rest are compositions of views and it."""
+"""Matrix products and what is made of them: one entry, `matmul`, on (..., M, K) and (..., K, N).
+
+The rest are compositions of views and it.
+"""
+
 from __future__ import annotations
 
 from math import prod
@@ -18,19 +22,34 @@ def mT(x):
 # -- the entry -------------------------------------------------------------------------------------------------------
 def matmul_infer(a, b):
     if a.dtype is not b.dtype:
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {type_word(a.dtype)} != {type_word(b.dtype)}")
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {type_word(a.dtype)} != {type_word(b.dtype)}"
+        )
     if a.dtype.category == BOOL:
         raise RuntimeError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
     if a.shape[-1] != b.shape[-2]:
         if len(a.shape) == 2 or len(b.shape) == 2:
-            raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({prod(a.shape[:-1])}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})")
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{prod(b.shape[:-2])}, {a.shape[-1]}] "
-                           f"but got: [{prod(b.shape[:-2])}, {b.shape[-2]}].")
+            raise RuntimeError(
+                f"mat1 and mat2 shapes cannot be multiplied ({prod(a.shape[:-1])}x{a.shape[-1]} and "
+                f"{b.shape[-2]}x{b.shape[-1]})"
+            )
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{prod(b.shape[:-2])}, {a.shape[-1]}] "
+            f"but got: [{prod(b.shape[:-2])}, {b.shape[-2]}]."
+        )
     return Meta((*broadcast([a.shape[:-2], b.shape[:-2]]), a.shape[-2], b.shape[-1]), a.dtype)
 
 
-WORDS = {"float32": "float", "float64": "double", "int64": "long long", "int32": "int", "int16": "short", "int8": "signed char", "uint8": "unsigned char",
-         "bool": "bool"}
+WORDS = {
+    "float32": "float",
+    "float64": "double",
+    "int64": "long long",
+    "int32": "int",
+    "int16": "short",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "bool": "bool",
+}
 
 
 def type_word(dtype) -> str:
@@ -38,7 +57,7 @@ def type_word(dtype) -> str:
 
 
 def matmul_reference(a, b):
-    if b.ndim == 2 and a.ndim > 2:
+    if b.ndim == 2 and a.ndim > 2 and a.size:
         return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
     return a @ b
 
@@ -66,7 +85,15 @@ def matmul_vjp(ctx, g):
     return (to_a, to_b)
 
 
-matmul_op = Op("matmul", infer=matmul_infer, reference=matmul_reference, lower=matmul_lower, vjp=matmul_vjp, saves="01", grad_name="MmBackward0")
+matmul_op = Op(
+    "matmul",
+    infer=matmul_infer,
+    reference=matmul_reference,
+    lower=matmul_lower,
+    vjp=matmul_vjp,
+    saves="01",
+    grad_name="MmBackward0",
+)
 
 
 # -- products under their names --------------------------------------------------------------------------------------
@@ -98,7 +125,10 @@ def matmul(input, other, *, out=None):
     a = unsqueeze(input, 0) if n == 1 else input
     b = unsqueeze(other, 1) if k == 1 else other
     if k == 1 and n == 2 and input.shape[1] != other.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec ({other.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec "
+            f"({other.shape[0]})"
+        )
     result = apply(matmul_op, (a, b))
     if n == 1:
         result = reshape(result, (*result.shape[:-2], result.shape[-1]))
@@ -113,10 +143,15 @@ def dot(input, other, *, out=None):
     if input.ndim != 1 or other.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {other.ndim}D tensors")
     if input.dtype is not other.dtype:
-        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {input.dtype.label} and {other.dtype.label}")
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {input.dtype.label} and {other.dtype.label}"
+        )
     if input.shape != other.shape:
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same number of elements, "
-                           f"but got {input.shape[0]} and {other.shape[0]} elements respectively")
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same "
+            "number of elements, "
+            f"but got {input.shape[0]} and {other.shape[0]} elements respectively"
+        )
     return finish(reshape(apply(matmul_op, (unsqueeze(input, 0), unsqueeze(other, 1))), ()), out)
 
 
@@ -136,8 +171,10 @@ def bmm(input, mat2, *, out=None):
         if m.ndim != 3:
             raise RuntimeError(f"{what} must be a 3D tensor")
     if input.shape[0] != mat2.shape[0] or input.shape[2] != mat2.shape[1]:
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] "
-                           f"but got: [{mat2.shape[0]}, {mat2.shape[1]}].")
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{input.shape[0]}, {input.shape[2]}] "
+            f"but got: [{mat2.shape[0]}, {mat2.shape[1]}]."
+        )
     return finish(apply(matmul_op, (input, mat2)), out)
 
 
@@ -147,7 +184,10 @@ def mv(input, vec, *, out=None):
     if input.ndim != 2 or vec.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     if input.shape[1] != vec.shape[0]:
-        raise RuntimeError(f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec ({vec.shape[0]})")
+        raise RuntimeError(
+            f"size mismatch, got input ({input.shape[0]}), mat ({input.shape[0]}x{input.shape[1]}), vec "
+            f"({vec.shape[0]})"
+        )
     return finish(reshape(apply(matmul_op, (input, unsqueeze(vec, 1))), (input.shape[0],)), out)
 
 
@@ -156,8 +196,10 @@ def combined(name: str, input, product, beta, alpha):
     if product.dtype.category != FLOAT:
         beta, alpha = int(beta), int(alpha)
     if input.dtype is not product.dtype:
-        raise RuntimeError(f"self and mat2 must have the same dtype, but got {input.dtype.label} and {product.dtype.label}")
-    expand(input, *product.shape)           # raises where input doesn't broadcast to the product
+        raise RuntimeError(
+            f"self and mat2 must have the same dtype, but got {input.dtype.label} and {product.dtype.label}"
+        )
+    expand(input, *product.shape)  # raises where input doesn't broadcast to the product
     scaled = product if alpha == 1 else product * alpha
     if beta == 0:
         return scaled
@@ -177,14 +219,20 @@ def addmv(input, mat, vec, *, beta=1, alpha=1, out=None):
 def addr(input, vec1, vec2, *, beta=1, alpha=1, out=None):
     """beta * input + alpha * outer(vec1, vec2)."""
     product = outer(vec1, vec2)
+    if product.dtype.category == BOOL and input.dtype.category == BOOL:
+        product = product if alpha else product.logical_and(False)
+        return finish(product if not beta else input.logical_or(product), out)
     if alpha != 1:
         product = product * alpha
     expand(input, *product.shape)
-    return finish(product.to(promoted(input, product)) if beta == 0 else (input if beta == 1 else input * beta) + product, out)
+    return finish(
+        product.to(promoted(input, product)) if beta == 0 else (input if beta == 1 else input * beta) + product, out
+    )
 
 
 def promoted(a, b):
     from .. import dtypes
+
     return dtypes.promote_types(a.dtype, b.dtype)
 
 
@@ -197,12 +245,14 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1, out=None):
     """beta * input + alpha * the sum over the batch of batch1 @ batch2."""
     bmm_shapes = (batch1.shape, batch2.shape)
     if len(bmm_shapes[0]) != 3 or len(bmm_shapes[1]) != 3:
-        return bmm(batch1, batch2)          # raises
+        return bmm(batch1, batch2)  # raises
     b, n, k = batch1.shape
     if tuple(batch2.shape[:2]) != (b, k):
         bmm(batch1, batch2)
     a = reshape(permute_op(batch1, (1, 0, 2)), (n, b * k))
-    return finish(combined("addbmm", input, apply(matmul_op, (a, reshape(batch2, (b * k, batch2.shape[2])))), beta, alpha), out)
+    return finish(
+        combined("addbmm", input, apply(matmul_op, (a, reshape(batch2, (b * k, batch2.shape[2])))), beta, alpha), out
+    )
 
 
 def outer(input, vec2, *, out=None):
@@ -219,12 +269,18 @@ def inner(input, other, *, out=None):
     if input.ndim == 0 or other.ndim == 0:
         return finish(input * other, out)
     if input.shape[-1] != other.shape[-1]:
-        raise RuntimeError(f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}")
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and "
+            f"{list(other.shape)}"
+        )
     return finish(tensordot(input, other, ([-1], [-1])), out)
 
 
 def tensordot(a, b, dims=2, out=None):
-    """Sums of products over several dimensions: the last `dims` of a with the first of b, or two lists of dimensions."""
+    """Sums of products over several dimensions.
+
+    The last `dims` of a with the first of b, or two lists of dimensions.
+    """
     if hasattr(dims, "_meta"):
         dims = dims.tolist()
     if isinstance(dims, int):
@@ -238,9 +294,12 @@ def tensordot(a, b, dims=2, out=None):
     if len(left) != len(right):
         raise RuntimeError("both dimension lists should have same length")
     left, right = [wrap_dim(d, a.ndim) for d in left], [wrap_dim(d, b.ndim) for d in right]
-    for i, j in zip(left, right):
+    for i, j in zip(left, right, strict=False):
         if a.shape[i] != b.shape[j] and 1 not in (a.shape[i], b.shape[j]):
-            raise RuntimeError(f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has size {b.shape[j]} in dim {j}")
+            raise RuntimeError(
+                f"contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has size "
+                f"{b.shape[j]} in dim {j}"
+            )
         if a.shape[i] != b.shape[j]:
             if b.shape[j] == 1:
                 a = a.sum(i, keepdim=True)
@@ -250,7 +309,9 @@ def tensordot(a, b, dims=2, out=None):
     k = prod(a.shape[i] for i in left)
     x = reshape(permute_op(a, (*free_a, *left)), (prod(a.shape[i] for i in free_a), k))
     y = reshape(permute_op(b, (*right, *free_b)), (k, prod(b.shape[j] for j in free_b)))
-    return finish(reshape(apply(matmul_op, (x, y)), [*(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b)]), out)
+    return finish(
+        reshape(apply(matmul_op, (x, y)), [*(a.shape[i] for i in free_a), *(b.shape[j] for j in free_b)]), out
+    )
 
 
 def kron(input, other, *, out=None):
@@ -260,7 +321,7 @@ def kron(input, other, *, out=None):
     b = reshape(other, (1,) * (n - other.ndim) + tuple(other.shape))
     left = reshape(a, [s for m in a.shape for s in (m, 1)])
     right = reshape(b, [s for m in b.shape for s in (1, m)])
-    return finish(reshape(left * right, [p * q for p, q in zip(a.shape, b.shape)]), out)
+    return finish(reshape(left * right, [p * q for p, q in zip(a.shape, b.shape, strict=False)]), out)
 
 
 def chain_matmul(*matrices, out=None):
@@ -284,7 +345,9 @@ def multi_dot(tensors, *, out=None):
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            cost[i, j], split[i, j] = min((cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j))
+            cost[i, j], split[i, j] = min(
+                (cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1], k) for k in range(i, j)
+            )
     done = {(i, i): t for i, t in enumerate(tensors)}
     for length in range(1, n):
         for i in range(n - length):
@@ -293,7 +356,7 @@ def multi_dot(tensors, *, out=None):
                 k = split[i, j]
                 done[i, j] = mm(done[i, k], done[k + 1, j])
     result = done[0, n - 1]
-    shape = [s for s, drop in zip(result.shape, (first, last)) if not drop]
+    shape = [s for s, drop in zip(result.shape, (first, last), strict=False) if not drop]
     return finish(reshape(result, shape), out)
 
 
@@ -312,7 +375,9 @@ def needed_split(split: dict, n: int, i: int, j: int) -> bool:
 
 # -- einsum ----------------------------------------------------------------------------------------------------------
 def einsum(*args):
-    """Sums of products in Einstein's notation, as `torch.einsum`: an equation and operands, or operands and lists of numbers.
+    """Sums of products in Einstein's notation, as `torch.einsum`.
+
+    Takes an equation and operands, or operands and lists of numbers.
 
     >>> import jitorch as torch
     >>> torch.einsum("ij,j->i", torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([1., 10.]))
@@ -324,7 +389,7 @@ def einsum(*args):
     if not operands:
         raise RuntimeError("einsum(): must provide at least one operand")
     inputs, output = parse_einsum(equation, operands)
-    terms = [diagonals(t, labels) for t, labels in zip(operands, inputs)]
+    terms = [diagonals(t, labels) for t, labels in zip(operands, inputs, strict=False)]
     while len(terms) > 1:
         i, j = next_pair(terms, output)
         b, a = terms.pop(j), terms.pop(i)
@@ -344,6 +409,7 @@ def from_sublists(args):
 
     def spell(numbers):
         return "".join("..." if n is Ellipsis else chr(65 + n if n < 26 else 71 + n) for n in numbers)
+
     equation = ",".join(map(spell, lists))
     return (equation + "->" + spell(rest[0]) if rest else equation), operands
 
@@ -354,20 +420,29 @@ def parse_einsum(equation: str, operands):
     left, arrow, right = equation.partition("->")
     parts = left.split(",")
     if len(parts) != len(operands):
-        raise RuntimeError("einsum(): more operands were provided than specified in the equation" if len(parts) < len(operands)
-                           else "einsum(): fewer operands were provided than specified in the equation")
+        raise RuntimeError(
+            "einsum(): more operands were provided than specified in the equation"
+            if len(parts) < len(operands)
+            else "einsum(): fewer operands were provided than specified in the equation"
+        )
     hidden = 0
-    for part, t in zip(parts, operands):
+    for part, t in zip(parts, operands, strict=False):
         named = len(part.replace("...", ""))
         if "..." in part:
             if named > t.ndim:
-                raise RuntimeError(f"einsum(): the number of subscripts in the equation ({named}) is more than the number of dimensions ({t.ndim})")
+                raise RuntimeError(
+                    f"einsum(): the number of subscripts in the equation ({named}) is more than the number of "
+                    f"dimensions ({t.ndim})"
+                )
             hidden = max(hidden, t.ndim - named)
         elif named != t.ndim:
-            raise RuntimeError(f"einsum(): the number of subscripts in the equation ({named}) does not match the number of dimensions ({t.ndim}) "
-                               f"for operand {parts.index(part)} and no ellipsis was given")
+            raise RuntimeError(
+                f"einsum(): the number of subscripts in the equation ({named}) does not match the number of dimensions "
+                f"({t.ndim}) "
+                f"for operand {parts.index(part)} and no ellipsis was given"
+            )
     inputs = []
-    for part, t in zip(parts, operands):
+    for part, t in zip(parts, operands, strict=False):
         extra = t.ndim - len(part.replace("...", ""))
         labels: list = []
         head, dots, tail = part.partition("...")
@@ -376,23 +451,33 @@ def parse_einsum(equation: str, operands):
         labels += tail
         inputs.append(labels)
     sizes: dict = {}
-    for labels, t in zip(inputs, operands):
+    for labels, t in zip(inputs, operands, strict=False):
         for label in labels:
             if not (isinstance(label, tuple) or label.isalpha()):
-                raise RuntimeError(f"einsum(): invalid subscript given at index {equation.index(label)} in the equation string, subscripts must be in [a-zA-Z]")
-        for label, n in zip(labels, t.shape):
+                raise RuntimeError(
+                    f"einsum(): invalid subscript given at index {equation.index(label)} in the equation string, "
+                    "subscripts must be in [a-zA-Z]"
+                )
+        for label, n in zip(labels, t.shape, strict=False):
             if sizes.setdefault(label, n) not in (n, 1) and n != 1:
-                raise RuntimeError(f"einsum(): subscript {label} has size {n} for operand {inputs.index(labels)} which does not broadcast with previously seen size {sizes[label]}")
-            sizes[label] = max(sizes[label], n) if 1 in (sizes[label], n) and 0 not in (sizes[label], n) else n if sizes[label] == 1 else sizes[label]
+                raise RuntimeError(
+                    f"einsum(): subscript {label} has size {n} for operand {inputs.index(labels)} which does not "
+                    f"broadcast with previously seen size {sizes[label]}"
+                )
+            if sizes[label] == 1:
+                sizes[label] = n
     everything = [label for labels in inputs for label in labels]
-    dots = [("...", i) for i in range(hidden)]
+    unnamed = [("...", i) for i in range(hidden)]
     if not arrow:
-        return inputs, dots + sorted(label for label in set(everything) - set(dots) if everything.count(label) == 1)
+        once = sorted(label for label in set(everything) - set(unnamed) if everything.count(label) == 1)
+        return inputs, unnamed + once
     head, mark, tail = right.partition("...")
-    output = [*head, *(dots if mark else ()), *tail]
+    output = [*head, *(unnamed if mark else ()), *tail]
     for label in output:
         if label not in sizes:
-            raise RuntimeError(f"einsum(): output subscript {label} does not appear in the equation for any input operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {label} does not appear in the equation for any input operand"
+            )
         if output.count(label) > 1:
             raise RuntimeError(f"einsum(): output subscript {label} appears more than once in the output")
     return inputs, output
@@ -406,7 +491,10 @@ def diagonals(x, labels):
             i = labels.index(label)
             j = labels.index(label, i + 1)
             if x.shape[i] != x.shape[j]:
-                raise RuntimeError(f"einsum(): subscript {label} is repeated for operand 0 but the sizes don't match, {x.shape[j]} != {x.shape[i]}")
+                raise RuntimeError(
+                    f"einsum(): subscript {label} is repeated for operand 0 but the sizes don't match, {x.shape[j]} != "
+                    f"{x.shape[i]}"
+                )
             x = diagonal(x, 0, i, j)
             del labels[j], labels[i]
             labels.append(label)
@@ -421,10 +509,17 @@ def next_pair(terms, output):
     for i in range(len(terms)):
         for j in range(i + 1, len(terms)):
             rest = set(output).union(*(labels for k, (_, labels) in enumerate(terms) if k not in (i, j)))
-            sizes = dict(zip(terms[i][1], terms[i][0].shape)) | dict(zip(terms[j][1], terms[j][0].shape))
+            sizes = dict(zip(terms[i][1], terms[i][0].shape, strict=False)) | dict(
+                zip(terms[j][1], terms[j][0].shape, strict=False)
+            )
             shared = set(terms[i][1]) & set(terms[j][1])
-            key = (prod(n for label, n in sizes.items() if label in rest) - terms[i][0]._meta.numel - terms[j][0]._meta.numel,
-                   prod(sizes.values()), not shared)
+            key = (
+                prod(n for label, n in sizes.items() if label in rest)
+                - terms[i][0]._meta.numel
+                - terms[j][0]._meta.numel,
+                prod(sizes.values()),
+                not shared,
+            )
             if best is None or key < best[0]:
                 best = (key, i, j)
     return best[1], best[2]
@@ -443,12 +538,21 @@ def contract_pair(a, b, kept):
     (x, left), (y, right) = a, b
     x, left = summed(x, left, kept | set(right))
     y, right = summed(y, right, kept | set(left))
-    size = dict(zip(left, x.shape))
-    for label, n in zip(right, y.shape):
+    size = dict(zip(left, x.shape, strict=False))
+    for label, n in zip(right, y.shape, strict=False):
         size[label] = n if size.get(label, 1) == 1 else size[label]
     shared = [label for label in left if label in right]
-    x = expand(x, *(size[label] if label in shared and label not in kept else n for label, n in zip(left, x.shape)))
-    y = expand(y, *(size[label] if label in shared and label not in kept else n for label, n in zip(right, y.shape)))
+    x = expand(
+        x,
+        *(size[label] if label in shared and label not in kept else n for label, n in zip(left, x.shape, strict=False)),
+    )
+    y = expand(
+        y,
+        *(
+            size[label] if label in shared and label not in kept else n
+            for label, n in zip(right, y.shape, strict=False)
+        ),
+    )
     batch, inside = [label for label in shared if label in kept], [label for label in shared if label not in kept]
     free_x, free_y = [label for label in left if label not in shared], [label for label in right if label not in shared]
     if not inside:
@@ -492,7 +596,10 @@ def bilinear(input1, input2, weight, bias=None):
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError("bilinear(): input batch dimensions do not match")
     if input1.shape[-1] != weight.shape[1] or input2.shape[-1] != weight.shape[2]:
-        raise RuntimeError(f"bilinear(): input sizes {input1.shape[-1]} and {input2.shape[-1]} do not match weight sizes {weight.shape[1]} and {weight.shape[2]}")
+        raise RuntimeError(
+            f"bilinear(): input sizes {input1.shape[-1]} and {input2.shape[-1]} do not match weight sizes "
+            f"{weight.shape[1]} and {weight.shape[2]}"
+        )
     o, a, b = weight.shape
     x = reshape(input1, (prod(input1.shape[:-1]), a))
     y = reshape(input2, (prod(input2.shape[:-1]), 1, b))
@@ -501,17 +608,29 @@ def bilinear(input1, input2, weight, bias=None):
     return result if bias is None else result + bias
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
-                                 enable_gqa: bool = False):
+def scaled_dot_product_attention(
+    query,
+    key,
+    value,
+    attn_mask=None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+):
     """softmax(query @ key.T * scale + mask) @ value over (..., length, width), as `torch.nn.functional`'s.
 
-    attn_mask: bool (True: takes part) or added; scale: 1 / sqrt(width) unless given. RuntimeError for a mask beside is_causal.
+    attn_mask: bool (True: takes part) or added; scale: 1 / sqrt(width) unless given.
+    RuntimeError for a mask beside is_causal.
     """
     from .indexing import masked_fill
+
     if attn_mask is not None and is_causal:
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if enable_gqa:
-        key, value = (expand(unsqueeze(t, -3), *t.shape[:-2], query.shape[-3] // t.shape[-3], *t.shape[-2:]) for t in (key, value))
+        key, value = (
+            expand(unsqueeze(t, -3), *t.shape[:-2], query.shape[-3] // t.shape[-3], *t.shape[-2:]) for t in (key, value)
+        )
         key, value = (reshape(t, (*query.shape[:-2], *t.shape[-2:])) for t in (key, value))
     scale = 1 / query.shape[-1] ** 0.5 if scale is None else scale
     scores = matmul(query * scale, mT(key))
@@ -527,6 +646,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p: f
         weights = masked_fill(weights, expand(attn_mask.logical_not().all(-1, keepdim=True), *weights.shape), 0.0)
     if dropout_p:
         from ..nn.functional import dropout
+
         weights = dropout(weights, dropout_p, True)
     return matmul(weights, value)
 
@@ -534,12 +654,14 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p: f
 def causal_mask(rows: int, columns: int):
     """True above the diagonal, (rows, columns)."""
     from .creation import arange
+
     return unsqueeze(arange(rows), 1) < arange(columns)
 
 
 def not_a_tensor(name):
     def operator(self, other):
         return matmul(self, other) if hasattr(other, "_meta") else NotImplemented
+
     operator.__name__ = name
     return operator
 
@@ -557,12 +679,14 @@ METHODS["__rmatmul__"] = lambda self, other: matmul(other, self) if hasattr(othe
 def inplace(name: str, function):
     def method(self, *args, **kwargs):
         from ..tensor import assign, check_writable
+
         check_writable(self)
         return assign(self, function(self, *args, **kwargs))
+
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of `{name[:-1]}`."
     METHODS[name] = method
 
 
-for _f in (addmm, addmv, addr, baddbmm, addbmm):
-    inplace(_f.__name__ + "_", _f)
+for _product in (addmm, addmv, addr, baddbmm, addbmm):
+    inplace(_product.__name__ + "_", _product)

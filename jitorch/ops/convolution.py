@@ -1,8 +1,10 @@
 """Convolutions over one, two or three dimensions.
 
-Three entries give each other's gradients: the convolution, its gradient to the input (which is also the transposed convolution) and its
-gradient to the weight. All three are matrix products with the columns of the padded input: a strided view, copied once.
+Three entries give each other's gradients: the convolution, its gradient to the input (which is also the transposed
+convolution) and its gradient to the weight. All three are matrix products with the columns of the padded input: a
+strided view, copied once.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -14,19 +16,24 @@ from ..graph.record import Meta, contiguous_strides
 from .dispatch import PUBLIC, Op, apply
 from .views import reshape, slice_op, unsqueeze
 
-# attrs of all entries: stride, padding, dilation (a tuple with one number a dimension each), groups; then the wanted sizes
+# attrs of all entries: stride, padding, dilation (a tuple with one number a dimension each), groups; then the wanted
+# sizes
 
 
 def output_sizes(sizes, kernel, stride, padding, dilation) -> tuple[int, ...]:
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation))
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation, strict=False)
+    )
 
 
 # -- columns in NumPy ------------------------------------------------------------------------------------------------
 def padded(x: np.ndarray, padding) -> np.ndarray:
     if not any(padding):
         return np.ascontiguousarray(x)
-    out = np.zeros((*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding))), x.dtype)
-    out[(slice(None), slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding)))] = x
+    out = np.zeros((*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=False))), x.dtype)
+    inside = (slice(None), slice(None), *(slice(p, p + n) for n, p in zip(x.shape[2:], padding, strict=True)))
+    out[inside] = x
     return out
 
 
@@ -36,7 +43,15 @@ def columns(x: np.ndarray, kernel, out, stride, padding, dilation, groups: int) 
     n, c = x.shape[:2]
     steps = x.strides
     view = np.lib.stride_tricks.as_strided(
-        x, (n, c, *kernel, *out), (*steps[:2], *(s * d for s, d in zip(steps[2:], dilation)), *(s * t for s, t in zip(steps[2:], stride))), writeable=False)
+        x,
+        (n, c, *kernel, *out),
+        (
+            *steps[:2],
+            *(s * d for s, d in zip(steps[2:], dilation, strict=False)),
+            *(s * t for s, t in zip(steps[2:], stride, strict=False)),
+        ),
+        writeable=False,
+    )
     return view.reshape(n, groups, c // groups * prod(kernel), prod(out))
 
 
@@ -54,12 +69,20 @@ def input_reference(g, w, stride, padding, dilation, groups, sizes):
     rows = w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:]))
     cols = np.matmul(rows.transpose(0, 2, 1), g.reshape(n, groups, g.shape[1] // groups, prod(out)))
     cols = cols.reshape(n, c, *kernel, *out)
-    total = [max(m + 2 * p, d * (k - 1) + s * (o - 1) + 1) for m, p, d, k, s, o in zip(sizes, padding, dilation, kernel, stride, out)]
+    total = [
+        max(m + 2 * p, d * (k - 1) + s * (o - 1) + 1)
+        for m, p, d, k, s, o in zip(sizes, padding, dilation, kernel, stride, out, strict=False)
+    ]
     big = np.zeros((n, c, *total), g.dtype)
     for tap in np.ndindex(*kernel):
-        place = tuple(slice(t * d, t * d + s * (o - 1) + 1, s) if o else slice(0) for t, d, s, o in zip(tap, dilation, stride, out))
-        big[(slice(None), slice(None), *place)] += cols[(slice(None), slice(None), *tap)]
-    return big[(slice(None), slice(None), *(slice(p, p + m) for p, m in zip(padding, sizes)))]
+        place = tuple(
+            slice(t * d, t * d + s * (o - 1) + 1, s) if o else slice(0)
+            for t, d, s, o in zip(tap, dilation, stride, out, strict=False)
+        )
+        seen, column = (slice(None), slice(None), *place), (slice(None), slice(None), *tap)
+        big[seen] += cols[column]
+    inside = (slice(None), slice(None), *(slice(p, p + m) for p, m in zip(padding, sizes, strict=True)))
+    return big[inside]
 
 
 def weight_reference(g, x, stride, padding, dilation, groups, kernel):
@@ -74,18 +97,29 @@ def lowered_columns(b, x, kernel, out, stride, left, right, dilation, groups: in
     """The columns of x padded (or, with negative numbers, cropped) by `left` and `right`."""
     n, c, *sizes = x.shape
     natural = contiguous_strides(x.shape)
-    offset = sum(-p * s for p, s in zip(left, natural[2:]) if p < 0)
-    have = [m + min(p, 0) + min(q, 0) for m, p, q in zip(sizes, left, right)]
+    offset = sum(-p * s for p, s in zip(left, natural[2:], strict=False) if p < 0)
+    have = [m + min(p, 0) + min(q, 0) for m, p, q in zip(sizes, left, right, strict=False)]
     if offset or have != sizes:
         x = b.strided(x, (n, c, *have), natural, offset)
     if any(p > 0 for p in (*left, *right)):
-        shape = (n, c, *(m + max(p, 0) + max(q, 0) for m, p, q in zip(have, left, right)))
+        shape = (n, c, *(m + max(p, 0) + max(q, 0) for m, p, q in zip(have, left, right, strict=False)))
         strides = contiguous_strides(shape)
-        x = b.place(0, shape, [(x, strides, sum(max(p, 0) * s for p, s in zip(left, strides[2:])))], x.dtype)
+        x = b.place(
+            0, shape, [(x, strides, sum(max(p, 0) * s for p, s in zip(left, strides[2:], strict=False)))], x.dtype
+        )
     elif x.kind == "view":
         x = b.map("copy", x)
     shape, strides = x.shape, contiguous_strides(x.shape)
-    view = b.strided(x, (n, c, *kernel, *out), (*strides[:2], *(s * d for s, d in zip(strides[2:], dilation)), *(s * t for s, t in zip(strides[2:], stride))), 0)
+    view = b.strided(
+        x,
+        (n, c, *kernel, *out),
+        (
+            *strides[:2],
+            *(s * d for s, d in zip(strides[2:], dilation, strict=False)),
+            *(s * t for s, t in zip(strides[2:], stride, strict=False)),
+        ),
+        0,
+    )
     lead = (n,) if groups == 1 else (n, groups)
     return b.reshape(view, (*lead, c // groups * prod(kernel), prod(out)))
 
@@ -109,12 +143,19 @@ def input_lower(b, g, w, stride, padding, dilation, groups, sizes):
         return None
     n, o, *out = g.shape
     kernel, c = w.shape[2:], w.shape[1]
-    if any(s != 1 and m > 1 for s, m in zip(stride, out)):
-        spread = (n, o, *(s * (m - 1) + 1 for s, m in zip(stride, out)))
+    if any(s != 1 and m > 1 for s, m in zip(stride, out, strict=False)):
+        spread = (n, o, *(s * (m - 1) + 1 for s, m in zip(stride, out, strict=False)))
         strides = contiguous_strides(spread)
-        g = b.place(0, spread, [(g, (*strides[:2], *(s * t for s, t in zip(strides[2:], stride))), 0)], g.dtype)
-    left = tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding))
-    right = tuple(m - (p + e) for m, p, e in zip((m + d * (k - 1) for m, d, k in zip(sizes, dilation, kernel)), left, g.shape[2:]))
+        g = b.place(
+            0, spread, [(g, (*strides[:2], *(s * t for s, t in zip(strides[2:], stride, strict=False))), 0)], g.dtype
+        )
+    left = tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=False))
+    right = tuple(
+        m - (p + e)
+        for m, p, e in zip(
+            (m + d * (k - 1) for m, d, k in zip(sizes, dilation, kernel, strict=False)), left, g.shape[2:], strict=False
+        )
+    )
     cols = lowered_columns(b, g, kernel, sizes, (1,) * len(sizes), left, right, dilation, groups)
     turned = turned_weight(b, w, groups)
     rows = b.reshape(turned, (*(() if groups == 1 else (groups,)), c, o // groups * prod(kernel)))
@@ -127,7 +168,9 @@ def turned_weight(b, w, groups: int):
     strides = contiguous_strides(w.shape)
     shape = (groups, c, o // groups, *kernel)
     if prod(kernel) == 1:
-        return b.reshape(b.strided(w, shape, (o // groups * strides[0], strides[1], strides[0], *strides[2:]), 0), shape)
+        return b.reshape(
+            b.strided(w, shape, (o // groups * strides[0], strides[1], strides[0], *strides[2:]), 0), shape
+        )
     linear = None
     for d, step in enumerate((o // groups * strides[0], strides[1], strides[0], *strides[2:])):
         if shape[d] == 1:
@@ -159,8 +202,10 @@ def forward_infer(x, w, stride, padding, dilation, groups):
 
 def forward_vjp(ctx, g):
     x, w = ctx.metas
-    return (apply(convolution_input_op, (g, ctx.input(1)), (*ctx.attrs, tuple(x.shape[2:]))) if ctx.needs[0] else None,
-            apply(convolution_weight_op, (g, ctx.input(0)), (*ctx.attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
+    return (
+        apply(convolution_input_op, (g, ctx.input(1)), (*ctx.attrs, tuple(x.shape[2:]))) if ctx.needs[0] else None,
+        apply(convolution_weight_op, (g, ctx.input(0)), (*ctx.attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None,
+    )
 
 
 def convolved(x, w, attrs, sizes):
@@ -174,23 +219,45 @@ def convolved(x, w, attrs, sizes):
 
 def input_vjp(ctx, g):
     attrs, w = ctx.attrs[:4], ctx.metas[1]
-    return (convolved(g, ctx.input(1), attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
-            apply(convolution_weight_op, (ctx.input(0), g), (*attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None)
+    return (
+        convolved(g, ctx.input(1), attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
+        apply(convolution_weight_op, (ctx.input(0), g), (*attrs, tuple(w.shape[2:]))) if ctx.needs[1] else None,
+    )
 
 
 def weight_vjp(ctx, g):
     attrs, x = ctx.attrs[:4], ctx.metas[1]
-    return (convolved(ctx.input(1), g, attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
-            apply(convolution_input_op, (ctx.input(0), g), (*attrs, tuple(x.shape[2:]))) if ctx.needs[1] else None)
+    return (
+        convolved(ctx.input(1), g, attrs, ctx.metas[0].shape[2:]) if ctx.needs[0] else None,
+        apply(convolution_input_op, (ctx.input(0), g), (*attrs, tuple(x.shape[2:]))) if ctx.needs[1] else None,
+    )
 
 
-convolution_op = Op("convolution", infer=forward_infer, reference=forward_reference, lower=forward_lower, vjp=forward_vjp, saves="01")
+convolution_op = Op(
+    "convolution", infer=forward_infer, reference=forward_reference, lower=forward_lower, vjp=forward_vjp, saves="01"
+)
 convolution_input_op = Op(
-    "convolution_input", infer=lambda g, w, stride, padding, dilation, groups, sizes: Meta((g.shape[0], w.shape[1] * groups, *sizes), g.dtype),
-    reference=input_reference, lower=input_lower, vjp=input_vjp, saves="01", grad_name="ConvolutionBackward0")
+    "convolution_input",
+    infer=lambda g, w, stride, padding, dilation, groups, sizes: Meta(
+        (g.shape[0], w.shape[1] * groups, *sizes), g.dtype
+    ),
+    reference=input_reference,
+    lower=input_lower,
+    vjp=input_vjp,
+    saves="01",
+    grad_name="ConvolutionBackward0",
+)
 convolution_weight_op = Op(
-    "convolution_weight", infer=lambda g, x, stride, padding, dilation, groups, kernel: Meta((g.shape[1], x.shape[1] // groups, *kernel), g.dtype),
-    reference=weight_reference, lower=weight_lower, vjp=weight_vjp, saves="01", grad_name="ConvolutionBackward0")
+    "convolution_weight",
+    infer=lambda g, x, stride, padding, dilation, groups, kernel: Meta(
+        (g.shape[1], x.shape[1] // groups, *kernel), g.dtype
+    ),
+    reference=weight_reference,
+    lower=weight_lower,
+    vjp=weight_vjp,
+    saves="01",
+    grad_name="ConvolutionBackward0",
+)
 
 
 # -- for users -------------------------------------------------------------------------------------------------------
@@ -202,7 +269,10 @@ def numbers(value, n: int, name: str, what: str = "") -> tuple[int, ...]:
     if len(got) == 1:
         return got * n
     if len(got) != n:
-        raise RuntimeError(f"expected {what or name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {what or name}={list(got)}")
+        raise RuntimeError(
+            f"expected {what or name} to be a single integer value or a list of {n} values to match the convolution "
+            f"dimensions, but got {what or name}={list(got)}"
+        )
     return got
 
 
@@ -217,10 +287,16 @@ def check_operands(name: str, n: int, input, weight, bias) -> None:
     if input.dtype.category == BOOL:
         raise RuntimeError(f"\"{name}\" not implemented for 'Bool'")
     if weight.ndim != n + 2:
-        raise RuntimeError(f"weight should have at least three dimensions, but got {weight.ndim}" if weight.ndim < 3 else
-                           f"Expected {n + 2}D weight for {name}, but got weight of size: {list(weight.shape)}")
+        raise RuntimeError(
+            f"weight should have at least three dimensions, but got {weight.ndim}"
+            if weight.ndim < 3
+            else f"Expected {n + 2}D weight for {name}, but got weight of size: {list(weight.shape)}"
+        )
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+        raise RuntimeError(
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: "
+            f"{list(input.shape)}"
+        )
 
 
 def with_bias(y, bias, n: int):
@@ -250,19 +326,34 @@ def convolve(name: str, n: int, input, weight, bias, stride, padding, dilation, 
     if any(p < 0 for p in padding):
         raise RuntimeError("negative padding is not supported")
     if weight.shape[0] < groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size "
+            f"{shape_text(weight.shape)} instead"
+        )
     if weight.shape[0] % groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
+            f"size {shape_text(weight.shape)} instead"
+        )
     if x.shape[1] != weight.shape[1] * groups:
-        raise RuntimeError(f"Given groups={groups}, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to have "
-                           f"{weight.shape[1] * groups} channels, but got {x.shape[1]} channels instead")
+        raise RuntimeError(
+            f"Given groups={groups}, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to "
+            "have "
+            f"{weight.shape[1] * groups} channels, but got {x.shape[1]} channels instead"
+        )
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
-        raise RuntimeError(f"Given weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[0]} elements, but got bias of size "
-                           f"{shape_text(bias.shape)} instead")
-    if any(m + 2 * p < d * (k - 1) + 1 for m, p, d, k in zip(x.shape[2:], padding, dilation, kernel)):
-        sizes = " x ".join(str(m + 2 * p) for m, p in zip(x.shape[2:], padding))
-        raise RuntimeError(f"Calculated padded input size per channel: ({sizes}). Kernel size: ({' x '.join(str(d * (k - 1) + 1) for d, k in zip(dilation, kernel))}). "
-                           "Kernel size can't be greater than actual input size")
+        raise RuntimeError(
+            f"Given weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with "
+            f"{weight.shape[0]} elements, but got bias of size "
+            f"{shape_text(bias.shape)} instead"
+        )
+    if any(m + 2 * p < d * (k - 1) + 1 for m, p, d, k in zip(x.shape[2:], padding, dilation, kernel, strict=False)):
+        sizes = " x ".join(str(m + 2 * p) for m, p in zip(x.shape[2:], padding, strict=False))
+        raise RuntimeError(
+            f"Calculated padded input size per channel: ({sizes}). Kernel size: "
+            f"({' x '.join(str(d * (k - 1) + 1) for d, k in zip(dilation, kernel, strict=False))}). "
+            "Kernel size can't be greater than actual input size"
+        )
     y = with_bias(apply(convolution_op, (x, weight), (stride, padding, dilation, int(groups))), bias, n)
     return y if batched else reshape(y, y.shape[1:])
 
@@ -275,9 +366,10 @@ def named_padding(x, padding: str, kernel, stride, dilation):
         raise RuntimeError(f"Invalid padding string: '{padding}'")
     if any(s != 1 for s in stride):
         raise RuntimeError("padding='same' is not supported for strided convolutions")
-    total = [d * (k - 1) for d, k in zip(dilation, kernel)]
+    total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=False)]
     if any(t % 2 for t in total):
         from .movement import pad
+
         extra = [v for t in reversed(total) for v in (0, t % 2)]
         x = pad(x, extra)
     return x, tuple(t // 2 for t in total)
@@ -294,7 +386,8 @@ def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: in
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
     """Cross-correlation over two dimensions: input (N, C, H, W) or (C, H, W), weight (O, C / groups, KH, KW).
 
-    stride, padding, dilation: one number or a pair; padding also "same" or "valid". RuntimeError where sizes or dtypes don't fit.
+    stride, padding, dilation: one number or a pair; padding also "same" or "valid".
+    RuntimeError where sizes or dtypes don't fit.
 
     >>> import jitorch as torch
     >>> torch.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2))
@@ -305,13 +398,20 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: in
 
 
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups: int = 1):
-    """Cross-correlation over three dimensions: input (N, C, D, H, W) or (C, D, H, W), weight (O, C / groups, KD, KH, KW)."""
+    """Cross-correlation over three dimensions.
+
+    Input (N, C, D, H, W) or (C, D, H, W), weight (O, C / groups, KD, KH, KW).
+    """
     return convolve("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
 def convolve_transposed(name: str, n: int, input, weight, bias, stride, padding, output_padding, groups, dilation):
     check_operands(name, n, input, weight, bias)
-    stride, padding, dilation = numbers(stride, n, "stride"), numbers(padding, n, "padding"), numbers(dilation, n, "dilation")
+    stride, padding, dilation = (
+        numbers(stride, n, "stride"),
+        numbers(padding, n, "padding"),
+        numbers(dilation, n, "dilation"),
+    )
     output_padding = numbers(output_padding, n, "output_padding")
     if any(s <= 0 for s in stride):
         raise RuntimeError("non-positive stride is not supported")
@@ -322,38 +422,61 @@ def convolve_transposed(name: str, n: int, input, weight, bias, stride, padding,
     batched = input.ndim == n + 2
     x = input if batched else unsqueeze(input, 0)
     if x.shape[1] != weight.shape[0]:
-        raise RuntimeError(f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to have {weight.shape[0]} "
-                           f"channels, but got {x.shape[1]} channels instead")
+        raise RuntimeError(
+            f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to "
+            f"have {weight.shape[0]} "
+            f"channels, but got {x.shape[1]} channels instead"
+        )
     if weight.shape[0] % groups:
-        raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {shape_text(weight.shape)} instead")
-    if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation)):
-        raise RuntimeError("output padding must be smaller than either stride or dilation, but got output_padding_height: "
-                           f"{output_padding[0]} output_padding_width: {output_padding[-1]}")
+        raise RuntimeError(
+            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
+            f"size {shape_text(weight.shape)} instead"
+        )
+    if any(o >= max(s, d) for o, s, d in zip(output_padding, stride, dilation, strict=False)):
+        raise RuntimeError(
+            "output padding must be smaller than either stride or dilation, but got output_padding_height: "
+            f"{output_padding[0]} output_padding_width: {output_padding[-1]}"
+        )
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[1] * groups):
-        raise RuntimeError(f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[1] * groups} "
-                           f"elements, but got bias of size {shape_text(bias.shape)} instead")
-    sizes = tuple((m - 1) * s - 2 * p + d * (k - 1) + o + 1
-                  for m, s, p, d, k, o in zip(x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding))
+        raise RuntimeError(
+            f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with "
+            f"{weight.shape[1] * groups} "
+            f"elements, but got bias of size {shape_text(bias.shape)} instead"
+        )
+    sizes = tuple(
+        (m - 1) * s - 2 * p + d * (k - 1) + o + 1
+        for m, s, p, d, k, o in zip(
+            x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding, strict=False
+        )
+    )
     if any(m <= 0 for m in sizes):
-        raise RuntimeError(f"Given input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Calculated output size per channel: "
-                           f"({' x '.join(map(str, sizes))}). Output size is too small")
+        raise RuntimeError(
+            f"Given input size per channel: ({' x '.join(map(str, x.shape[2:]))}). Calculated output size per channel: "
+            f"({' x '.join(map(str, sizes))}). Output size is too small"
+        )
     y = with_bias(apply(convolution_input_op, (x, weight), (stride, padding, dilation, int(groups), sizes)), bias, n)
     return y if batched else reshape(y, y.shape[1:])
 
 
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
     """The transposed convolution over one dimension: input (N, C, L), weight (C, O / groups, K)."""
-    return convolve_transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return convolve_transposed(
+        "conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
 
 
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
     """The transposed convolution over two dimensions: input (N, C, H, W), weight (C, O / groups, KH, KW)."""
-    return convolve_transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return convolve_transposed(
+        "conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
 
 
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups: int = 1, dilation=1):
     """The transposed convolution over three dimensions: input (N, C, D, H, W), weight (C, O / groups, KD, KH, KW)."""
-    return convolve_transposed("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return convolve_transposed(
+        "conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
 
 
 for _f in (conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d):

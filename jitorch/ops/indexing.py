@@ -1,8 +1,10 @@
 """Indexing: `x[...]`, `x[...] = v`, gather, scatter, the index_* family, masks and embedding.
 
-What integers, slices, None and Ellipsis pick is a view (nothing runs). What index tensors pick is one `index` operation on such a
-view; assignment through index tensors is one `index_put`. Lowered, both are a `take` or a `scatter` at computed linear indices.
+What integers, slices, None and Ellipsis pick is a view (nothing runs). What index tensors pick is one `index` operation
+on such a view; assignment through index tensors is one `index_put`. Lowered, both are a `take` or a `scatter` at
+computed linear indices.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -44,8 +46,11 @@ def as_index_tuple(index) -> tuple:
     """The index as a tuple. A list counts as one when it holds slices, sequences or tensors, as in PyTorch."""
     if isinstance(index, tuple):
         return index
-    if isinstance(index, list) and len(index) < 32 and any(
-            i is None or i is Ellipsis or isinstance(i, (slice, list, tuple)) or is_tensor(i) for i in index):
+    if (
+        isinstance(index, list)
+        and len(index) < 32
+        and any(i is None or i is Ellipsis or isinstance(i, (slice, list, tuple)) or is_tensor(i) for i in index)
+    ):
         return tuple(index)
     return (index,)
 
@@ -72,7 +77,10 @@ def plan(x, index):
     used = sum(consumed(i) for i in items)
     if used > n:
         if n == 0:
-            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+            raise IndexError(
+                "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to "
+                "convert a 0-dim tensor to a number"
+            )
         raise IndexError(f"too many indices for tensor of dimension {n}")
     basic: list[tuple] = []
     tensors: list = []
@@ -106,8 +114,11 @@ def plan(x, index):
             else:
                 for k, size in enumerate(item.shape):
                     if size != shape[dim + k]:
-                        raise IndexError(f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the indexed tensor "
-                                         f"{list(shape)} at index {dim + k}")
+                        raise IndexError(
+                            f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the "
+                            "indexed tensor "
+                            f"{list(shape)} at index {dim + k}"
+                        )
                 basic.extend([(":",)] * item.ndim)
                 tensors.extend(nonzero(item, as_tuple=True))
                 dim += item.ndim
@@ -145,13 +156,16 @@ def item_of(item):
         raise TypeError("new(): invalid data type 'str'")
     if hasattr(item, "__index__"):
         return item.__index__()
-    raise IndexError("only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
-                     f"(got {type(item).__name__})")
+    raise IndexError(
+        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
+        f"(got {type(item).__name__})"
+    )
 
 
 def make_index(items):
     """The index tensor that a sequence stands for (an empty one is an integer index)."""
     from ..tensor import tensor
+
     made = tensor(items)
     return made.to(int64) if made._meta.numel == 0 else made
 
@@ -223,8 +237,9 @@ def basic_view(x, basic: tuple):
 
 
 def getitem(self, index):
-    """`x[index]`: integers, slices, None and Ellipsis give a view; index and mask tensors, lists and arrays give a copy.
+    """`x[index]`.
 
+    Integers, slices, None and Ellipsis give a view; index and mask tensors, lists and arrays give a copy.
     Raises IndexError for an index out of range or too many indices, ValueError for a negative step.
     """
     if index.__class__ is int and self._meta.shape:
@@ -240,16 +255,22 @@ def getitem(self, index):
 
 
 def setitem(self, index, value) -> None:
-    """`x[index] = value`, with broadcasting of value and conversion to x's dtype. RuntimeError where shapes don't fit."""
+    """`x[index] = value`, with broadcasting of value and conversion to x's dtype.
+
+    RuntimeError where shapes don't fit.
+    """
     if not is_tensor(value) and not isinstance(value, (int, float, np.generic)):
-        raise TypeError(f"can't assign a {type(value).__module__ + '.' if isinstance(value, np.ndarray) else ''}{type(value).__name__} "
-                        f"to a torch.{self.dtype.label}Tensor")
+        raise TypeError(
+            "can't assign a "
+            f"{type(value).__module__ + '.' if isinstance(value, np.ndarray) else ''}{type(value).__name__} "
+            f"to a torch.{self.dtype.label}Tensor"
+        )
     if isinstance(value, np.generic):
         value = value.item()
     if index is False:
         return
     mask = single_mask(index)
-    if mask is not None and (not is_tensor(value) or value.ndim == 0) and mask.shape == self.shape[:mask.ndim]:
+    if mask is not None and (not is_tensor(value) or value.ndim == 0) and mask.shape == self.shape[: mask.ndim]:
         check_writable(self)
         assign(self, masked_fill(self, mask.reshape(*mask.shape, *(1,) * (self.ndim - mask.ndim)), value))
         return
@@ -259,8 +280,8 @@ def setitem(self, index, value) -> None:
         assign(target, put(target, tensors, converted(value, self.dtype), False))
         return
     if is_tensor(value) and value._storage is target._storage and value._meta.key == target._meta.key:
-        return                                   # x[i] += 1 has already written through the view
-    if target is self:                           # all of it: a view, so that the history says so
+        return  # x[i] += 1 has already written through the view
+    if target is self:  # all of it: a view, so that the history says so
         target = basic_op(self, *((":",),) * self.ndim)
     assign(target, fitted(converted(value, self.dtype), target))
 
@@ -290,7 +311,9 @@ def fitted(value, target):
 
 
 # -- advanced indexing -----------------------------------------------------------------------------------------------
-def check_index(index, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True) -> None:
+def check_index(
+    index, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True
+) -> None:
     """Raise at the user's line for an index tensor that is already computed and out of range."""
     s = index._storage
     if s.tape is not None or s.error is not None or index._meta.numel == 0:
@@ -298,7 +321,9 @@ def check_index(index, size: int, dim: int, *, error=IndexError, message: str | 
     check_values(index._array(), size, dim, error=error, message=message, negative=negative)
 
 
-def check_values(a: np.ndarray, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True) -> None:
+def check_values(
+    a: np.ndarray, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True
+) -> None:
     if a.size == 0:
         return
     low, high = int(a.min()), int(a.max())
@@ -312,8 +337,10 @@ def index_shapes(metas, pattern, what: str = "indexing"):
     try:
         shape = broadcast([m.shape for m in metas])
     except RuntimeError:
-        raise IndexError("shape mismatch: indexing tensors could not be broadcast together with shapes "
-                         + ", ".join(str(list(m.shape)) for m in metas)) from None
+        raise IndexError(
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            + ", ".join(str(list(m.shape)) for m in metas)
+        ) from None
     dims = [i for i, used in enumerate(pattern) if used]
     adjacent = dims[-1] - dims[0] == len(dims) - 1
     return shape, dims, dims[0] if adjacent else 0
@@ -352,21 +379,26 @@ def index_reference(x, *args):
 
 def nothing_picked(shape, indices, pattern) -> bool:
     """Whether the result is empty: then PyTorch looks at no index."""
-    return any(n == 0 and not (d < len(pattern) and pattern[d]) for d, n in enumerate(shape)) or any(0 in i.shape for i in indices)
+    return any(n == 0 and not (d < len(pattern) and pattern[d]) for d, n in enumerate(shape)) or any(
+        0 in i.shape for i in indices
+    )
 
 
 def linear_indices(b, shape, indices, pattern):
-    """The linear indices (IR) that an advanced index names, in the result's shape; out of range ones stay out of range."""
+    """The linear indices (IR) that an advanced index names, in the result's shape.
+
+    Out of range ones stay out of range.
+    """
     index_shape, dims, at = index_shapes(indices, pattern)
     out = index_result_shape(shape, index_shape, dims, at)
     strides = contiguous_strides(shape)
     k, n = len(index_shape), len(out)
     linear, valid = None, None
-    for d, i in zip(dims, indices):
+    for d, i in zip(dims, indices, strict=False):
         size = shape[d]
         i = b.cast(i, int64)
         i = b.where(i < 0, i + size, i)
-        if d != dims[0] or prod(shape[:d]) != 1:      # elsewhere a bad index gives a bad linear index
+        if d != dims[0] or prod(shape[:d]) != 1:  # elsewhere a bad index gives a bad linear index
             ok = (i >= 0) & (i < size)
             valid = ok if valid is None else valid & ok
         i = i * strides[d]
@@ -413,9 +445,15 @@ def put_infer(m, v, *args):
         except RuntimeError:
             fits = False
         if not fits:
-            raise RuntimeError(f"shape mismatch: value tensor of shape {list(v.shape)} cannot be broadcast to indexing result of shape {list(out)}")
+            raise RuntimeError(
+                f"shape mismatch: value tensor of shape {list(v.shape)} cannot be broadcast to indexing result of "
+                f"shape {list(out)}"
+            )
         if v.dtype is not m.dtype:
-            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {m.dtype.label} for the destination and {v.dtype.label} for the source.")
+            raise RuntimeError(
+                f"Index put requires the source and destination dtypes match, got {m.dtype.label} for the destination "
+                f"and {v.dtype.label} for the source."
+            )
     return Meta(m.shape, m.dtype)
 
 
@@ -489,8 +527,11 @@ def expanded_indices(x, indices) -> list:
         elif i.dtype in (bool_, uint8):
             for k, size in enumerate(i.shape):
                 if size != x.shape[len(out) + k]:
-                    raise IndexError(f"The shape of the mask {list(i.shape)} at index {k} does not match the shape of the indexed tensor "
-                                     f"{list(x.shape)} at index {len(out) + k}")
+                    raise IndexError(
+                        f"The shape of the mask {list(i.shape)} at index {k} does not match the shape of the indexed "
+                        "tensor "
+                        f"{list(x.shape)} at index {len(out) + k}"
+                    )
             out.extend(nonzero(i, as_tuple=True))
         elif i.dtype in (int64, int32):
             out.append(i)
@@ -514,16 +555,27 @@ def index_put_(self, indices, values, accumulate: bool = False):
 def along_infer(name: str, m: Meta, index: Meta, dim: int) -> None:
     if index.dtype not in (int64, int32):
         raise RuntimeError(f"{name}(): Expected dtype int64 for index")
-    if index.numel and len(m.shape) != len(index.shape) and (m.shape or len(index.shape) > 1) and (index.shape or len(m.shape) > 1):
-        raise RuntimeError("Index tensor must have the same number of dimensions as input tensor" if name == "gather"
-                           else "Index tensor must have the same number of dimensions as self tensor")
+    if (
+        index.numel
+        and len(m.shape) != len(index.shape)
+        and (m.shape or len(index.shape) > 1)
+        and (index.shape or len(m.shape) > 1)
+    ):
+        raise RuntimeError(
+            "Index tensor must have the same number of dimensions as input tensor"
+            if name == "gather"
+            else "Index tensor must have the same number of dimensions as self tensor"
+        )
 
 
 def gather_infer(m, index, dim):
     along_infer("gather", m, index, dim)
-    for d, (n, k) in enumerate(zip(m.shape, index.shape)):
+    for d, (n, k) in enumerate(zip(m.shape, index.shape, strict=False)):
         if d != dim and k > n and index.numel:
-            raise RuntimeError(f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self {list(m.shape)} apart from dimension {dim}")
+            raise RuntimeError(
+                f"Size does not match at dimension {d} expected index {list(index.shape)} to be no larger than self "
+                f"{list(m.shape)} apart from dimension {dim}"
+            )
     return Meta(index.shape, m.dtype)
 
 
@@ -533,8 +585,10 @@ def at_least_1d(a):
 
 def along(index: np.ndarray, dim: int):
     """The NumPy index of elements along a dimension."""
-    return tuple(index if d == dim else np.arange(n).reshape([-1 if k == d else 1 for k in range(index.ndim)])
-                 for d, n in enumerate(index.shape))
+    return tuple(
+        index if d == dim else np.arange(n).reshape([-1 if k == d else 1 for k in range(index.ndim)])
+        for d, n in enumerate(index.shape)
+    )
 
 
 def gather_reference(x, index, dim):
@@ -591,14 +645,23 @@ def scatter_infer(name: str):
                 raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
             for d, k in enumerate(index.shape if index.numel else ()):
                 if k > (src.shape or (1,))[d]:
-                    raise RuntimeError(f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} apart from dimension {dim}"
-                                       if d == dim else f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} apart from dimension {dim} "
-                                       f"and to be no larger size than src {list(src.shape)}")
-        for d, (n, k) in enumerate(zip(m.shape, index.shape if index.numel else ())):
+                    raise RuntimeError(
+                        f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} apart from "
+                        f"dimension {dim}"
+                        if d == dim
+                        else f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} "
+                        f"apart from dimension {dim} "
+                        f"and to be no larger size than src {list(src.shape)}"
+                    )
+        for d, (n, k) in enumerate(zip(m.shape, index.shape if index.numel else (), strict=False)):
             if d != dim and k > n:
-                raise RuntimeError(f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} apart from dimension {dim}"
-                                   + ("" if isinstance(src, type) else f" and to be no larger size than src {list(src.shape)}"))
+                raise RuntimeError(
+                    f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} apart from "
+                    f"dimension {dim}"
+                    + ("" if isinstance(src, type) else f" and to be no larger size than src {list(src.shape)}")
+                )
         return Meta(m.shape, m.dtype)
+
     return infer
 
 
@@ -620,6 +683,7 @@ def scatter_reference_of(mode: str):
         else:
             np.add.at(at_least_1d(out), where, values)
         return out
+
     return reference
 
 
@@ -638,6 +702,7 @@ def scatter_lower_of(mode: str):
             return b.map("copy", x)
         linear = along_linear(b, x.shape, index, dim)
         return b.scatter(mode, x, linear, source_lower(b, src, index, x.dtype))
+
     return lower
 
 
@@ -650,11 +715,12 @@ def part_grad(ctx, g, dim):
     zeros = filled(m.shape, 0, m.dtype)
     strides = contiguous_strides(m.shape)
     from .views import as_strided_scatter
+
     return apply(as_strided_scatter, (zeros, picked), (tuple(index.shape), strides, 0))
 
 
 def scatter_vjp(ctx, g):
-    dim, = ctx.attrs
+    (dim,) = ctx.attrs
     to_self = apply(scatter_op, (g, ctx.input(1), 0.0), ctx.attrs) if ctx.needs[0] else None
     return (to_self, None, part_grad(ctx, g, dim) if ctx.needs[2] else None)
 
@@ -663,10 +729,22 @@ def scatter_add_vjp(ctx, g):
     return (g, None, part_grad(ctx, g, ctx.attrs[0]) if ctx.needs[2] else None)
 
 
-scatter_op = Op("scatter", infer=scatter_infer("scatter"), reference=scatter_reference_of("set"), lower=scatter_lower_of("set"),
-                vjp=scatter_vjp, saves="1")
-scatter_add_op = Op("scatter_add", infer=scatter_infer("scatter_add"), reference=scatter_reference_of("add"), lower=scatter_lower_of("add"),
-                    vjp=scatter_add_vjp, saves="1")
+scatter_op = Op(
+    "scatter",
+    infer=scatter_infer("scatter"),
+    reference=scatter_reference_of("set"),
+    lower=scatter_lower_of("set"),
+    vjp=scatter_vjp,
+    saves="1",
+)
+scatter_add_op = Op(
+    "scatter_add",
+    infer=scatter_infer("scatter_add"),
+    reference=scatter_reference_of("add"),
+    lower=scatter_lower_of("add"),
+    vjp=scatter_add_vjp,
+    saves="1",
+)
 
 UFUNCS = {"sum": np.add, "prod": np.multiply, "mean": np.add, "amax": np.maximum, "amin": np.minimum}
 IDENTITY = {"sum": 0, "prod": 1, "mean": 0}
@@ -726,6 +804,7 @@ def scatter_reduce_vjp(ctx, g):
         to_self = scatter(to_self, dim, index, 0.0)
     if tuple(part.shape) != tuple(src.shape):
         from .views import as_strided_scatter
+
         zeros = filled(src.shape, 0, src.dtype)
         picked = apply(as_strided_scatter, (zeros, picked), (tuple(index.shape), contiguous_strides(src.shape), 0))
     return (to_self, None, picked)
@@ -741,12 +820,16 @@ def prod_grads(g, x, index, part, dim, include_self, result):
     start = masked_self if include_self else scatter(masked_self, dim, index, 1.0)
     nonzero_product = scatter_reduce(start, dim, index, masked_part, "prod", include_self=True)
     zero = one * 0
-    to_self = g * where3(zeros == 0, nonzero_product / masked_self,
-                         where3((zeros == 1) & (x == 0), nonzero_product, zero)) if include_self else g
+    to_self = (
+        g * where3(zeros == 0, nonzero_product / masked_self, where3((zeros == 1) & (x == 0), nonzero_product, zero))
+        if include_self
+        else g
+    )
     product, zeros_here = gather(nonzero_product, dim, index), gather(zeros, dim, index)
     none = part * 0
-    picked = gather(g, dim, index) * where3(zeros_here == 0, product / masked_part,
-                                            where3((zeros_here == 1) & (part == 0), product, none))
+    picked = gather(g, dim, index) * where3(
+        zeros_here == 0, product / masked_part, where3((zeros_here == 1) & (part == 0), product, none)
+    )
     return to_self, picked
 
 
@@ -756,8 +839,14 @@ def scatter_reduce_lower(b, x, index, src, dim, mode, include_self):
     return None
 
 
-scatter_reduce_op = Op("scatter_reduce", infer=scatter_infer("scatter_reduce"), reference=scatter_reduce_reference,
-                       lower=scatter_reduce_lower, vjp=scatter_reduce_vjp, saves="012o")
+scatter_reduce_op = Op(
+    "scatter_reduce",
+    infer=scatter_infer("scatter_reduce"),
+    reference=scatter_reduce_reference,
+    lower=scatter_reduce_lower,
+    vjp=scatter_reduce_vjp,
+    saves="012o",
+)
 
 
 def prepared(name: str, self, dim: int, index, src):
@@ -770,8 +859,9 @@ def prepared(name: str, self, dim: int, index, src):
 
 
 def scatter(input, dim: int, index, src=None, *, value=None, reduce: str | None = None, out=None):
-    """A copy of input with src's elements (or a number) written at index along dim: out[index[i][j]][j] = src[i][j] for dim 0.
+    """A copy of input with src's elements (or a number) written at index along dim.
 
+    out[index[i][j]][j] = src[i][j] for dim 0.
     reduce: "add" or "multiply" combine instead of writing.
     """
     dim, src = prepared("scatter", input, dim, index, value if src is None else src)
@@ -835,10 +925,15 @@ def index_add(input, dim: int, index, source, *, alpha=1, out=None):
     """A copy of input with alpha * source's slices added to the slices of `dim` named by index."""
     dim, index = vector_index("index_add", input, dim, index, "index out of range in self")
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"index_add_(): self ({input.dtype.label}) and source ({source.dtype.label}) must have the same scalar type")
+        raise RuntimeError(
+            f"index_add_(): self ({input.dtype.label}) and source ({source.dtype.label}) must have the same scalar type"
+        )
     n = source.shape[dim] if source.ndim else 1
     if n != index.shape[0]:
-        raise RuntimeError(f"index_add_(): Number of indices ({index.shape[0]}) should be equal to source.size(dim): ({n}), for dim: {dim}")
+        raise RuntimeError(
+            f"index_add_(): Number of indices ({index.shape[0]}) should be equal to source.size(dim): ({n}), for dim: "
+            f"{dim}"
+        )
     same_slices("index_add_", input, source, dim)
     value = source if alpha == 1 else source * alpha
     result = reshape(apply(index_put_op, (lifted(input), lifted(value), index), (pattern_at(dim), True)), input.shape)
@@ -848,17 +943,25 @@ def index_add(input, dim: int, index, source, *, alpha=1, out=None):
 def same_slices(name: str, input, source, dim: int) -> None:
     a, b = [n for i, n in enumerate(input.shape) if i != dim], [n for i, n in enumerate(source.shape) if i != dim]
     if a != b:
-        raise RuntimeError(f"{name}: source tensor shape must match self tensor shape, excluding the specified dimension. "
-                           f"Got self.shape = {list(input.shape)} source.shape = {list(source.shape)}")
+        raise RuntimeError(
+            f"{name}: source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(input.shape)} source.shape = {list(source.shape)}"
+        )
 
 
 def index_copy(input, dim: int, index, source, *, out=None):
     """A copy of input whose slices of `dim` named by index are source's."""
     dim, index = vector_index("index_copy_", input, dim, index)
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {input.dtype.label} and (source) {source.dtype.label}")
+        raise RuntimeError(
+            f"index_copy_(): self and source expected to have the same dtype, but got (self) {input.dtype.label} and "
+            f"(source) {source.dtype.label}"
+        )
     if source.ndim and (source.shape[dim] if source.ndim > dim else 1) != index.shape[0]:
-        raise IndexError(f"index_copy_(): Number of indices ({index.shape[0]}) should be equal to source.size(dim) ({source.shape[dim]})")
+        raise IndexError(
+            f"index_copy_(): Number of indices ({index.shape[0]}) should be equal to source.size(dim) "
+            f"({source.shape[dim]})"
+        )
     if source.ndim:
         same_slices("index_copy_()", input, source, dim)
     result = reshape(apply(index_put_op, (lifted(input), lifted(source), index), (pattern_at(dim), False)), input.shape)
@@ -870,7 +973,10 @@ def index_fill(input, dim: int, index, value):
     dim, index = vector_index("index_fill_", input, dim, index, negative=True)
     if is_tensor(value):
         if value.ndim:
-            raise RuntimeError(f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+            raise RuntimeError(
+                f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} "
+                "dimension(s)."
+            )
         value = value.to(input.dtype)
     n = input.shape[dim] if input.ndim else 1
     mask = apply(index_put_op, (filled((n,), False, bool_), True, index), ((True,), False))
@@ -878,19 +984,26 @@ def index_fill(input, dim: int, index, value):
 
 
 def index_reduce(input, dim: int, index, source, reduce: str, *, include_self: bool = True, out=None):
-    """A copy of input with source's slices reduced ("prod", "mean", "amax", "amin") into the slices of `dim` named by index."""
+    """A copy of input with source's slices reduced into the slices of `dim` named by index.
+
+    reduce: "prod", "mean", "amax" or "amin".
+    """
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"reduce argument must be either prod, mean, amax or amin, got {reduce}.")
     dim, index = vector_index("index_reduce_", input, dim, index)
     full = expand(reshape(index, [-1 if d == dim else 1 for d in range(max(source.ndim, 1))]), *(source.shape or (1,)))
-    result = reshape(apply(scatter_reduce_op, (lifted(input), full, lifted(source)), (dim, reduce, bool(include_self))), input.shape)
+    result = reshape(
+        apply(scatter_reduce_op, (lifted(input), full, lifted(source)), (dim, reduce, bool(include_self))), input.shape
+    )
     return result if out is None else write_out(out, result)
 
 
 def take(input, index):
     """The elements of input, seen as a vector, at index. IndexError out of range."""
     n = input._meta.numel
-    check_index(index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements.")
+    check_index(
+        index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements."
+    )
     return apply(index_op, (reshape(input, (-1,)) if n else reshape(input, (0,)), index), ((True,),))
 
 
@@ -905,25 +1018,39 @@ def first_bad(index, n: int):
 def put_flat(input, index, source, accumulate: bool = False):
     """A copy of input, seen as a vector, with source's elements written (or added) at index."""
     n = input._meta.numel
-    check_index(index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements.")
+    check_index(
+        index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements."
+    )
     if source.dtype is not input.dtype:
-        raise RuntimeError(f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype.label} and source.dtype = {source.dtype.label}")
+        raise RuntimeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {input.dtype.label} and "
+            f"source.dtype = {source.dtype.label}"
+        )
     if source._meta.numel != index._meta.numel:
-        raise RuntimeError(f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source._meta.numel}, "
-                           f"index.numel() = {index._meta.numel}")
+        raise RuntimeError(
+            "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            f"{source._meta.numel}, "
+            f"index.numel() = {index._meta.numel}"
+        )
     flat = apply(index_put_op, (reshape(input, (n,)), reshape(source, index.shape), index), ((True,), bool(accumulate)))
     return reshape(flat, input.shape)
 
 
 def take_along_dim(input, indices, dim: int | None = None, *, out=None):
-    """Elements along `dim` (or of the whole tensor as a vector), input and indices broadcast in the other dimensions."""
+    """Elements along `dim`, or of the whole tensor as a vector.
+
+    Input and indices broadcast in the other dimensions.
+    """
     if indices.dtype is not int64:
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {indices.dtype.label}")
     if dim is None:
         return gather(reshape(input, (input._meta.numel,)), 0, reshape(indices, (indices._meta.numel,)), out=out)
     if input.ndim != indices.ndim:
-        raise RuntimeError(f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for "
-                           f"input, and {indices.ndim} dimensions for indices")
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{input.ndim} dimensions for "
+            f"input, and {indices.ndim} dimensions for indices"
+        )
     dim = wrap_dim(dim, input.ndim)
     shape = broadcast([[1 if d == dim else n for d, n in enumerate(t.shape)] for t in (input, indices)])
     a = expand(input, *[input.shape[d] if d == dim else n for d, n in enumerate(shape)])
@@ -941,7 +1068,10 @@ def fill_infer(x, mask, value):
     if mask.dtype is not bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype.label}")
     if not isinstance(value, type) and value.shape:
-        raise RuntimeError(f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value.shape)} dimension(s).")
+        raise RuntimeError(
+            f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {len(value.shape)} "
+            "dimension(s)."
+        )
     if value is float and x.dtype.category != FLOAT:
         raise RuntimeError("value cannot be converted to type without overflow")
     return Meta(broadcast([x.shape, mask.shape]), x.dtype)
@@ -956,10 +1086,15 @@ def fill_vjp(ctx, g):
 
 
 masked_fill_op = Op(
-    "masked_fill", infer=fill_infer,
+    "masked_fill",
+    infer=fill_infer,
     reference=lambda x, mask, value: np.where(mask, np.asarray(value).astype(x.dtype), x),
-    lower=lambda b, x, mask, value: b.where(mask, b.cast(value, x.dtype) if hasattr(value, "kind") else b.const(value, x.dtype), x),
-    vjp=fill_vjp, saves="1")
+    lower=lambda b, x, mask, value: b.where(
+        mask, b.cast(value, x.dtype) if hasattr(value, "kind") else b.const(value, x.dtype), x
+    ),
+    vjp=fill_vjp,
+    saves="1",
+)
 
 
 def masked_fill(input, mask, value):
@@ -978,12 +1113,19 @@ def masked_fill_(self, mask, value):
 
 
 def masked_select(input, mask, *, out=None):
-    """The elements where mask is True, as a vector (mask and input broadcast). Needs the mask's values: runs what is recorded."""
+    """The elements where mask is True, as a vector (mask and input broadcast).
+
+    Needs the mask's values: runs what is recorded.
+    """
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast([input.shape, mask.shape])
     a, m = expand(input, *shape), expand(mask, *shape)
-    result = index_select_all(a, list(nonzero(m, as_tuple=True))) if shape else index_select_all(reshape(a, (1,)), list(nonzero(reshape(m, (1,)), as_tuple=True)))
+    result = (
+        index_select_all(a, list(nonzero(m, as_tuple=True)))
+        if shape
+        else index_select_all(reshape(a, (1,)), list(nonzero(reshape(m, (1,)), as_tuple=True)))
+    )
     return result if out is None else write_out(out, result)
 
 
@@ -992,23 +1134,32 @@ def masked_scatter(input, mask, source):
     if mask.dtype is not bool_:
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.label}")
     if source.dtype is not input.dtype:
-        raise RuntimeError("masked_scatter: expected self and source to have same dtypes but got "
-                           f"{input.dtype.label} and {source.dtype.label}")
+        raise RuntimeError(
+            "masked_scatter: expected self and source to have same dtypes but got "
+            f"{input.dtype.label} and {source.dtype.label}"
+        )
     shape = broadcast([input.shape, mask.shape])
     positions = from_array(np.flatnonzero(np.broadcast_to(mask._array(), shape)))
     n = positions.shape[0]
     if source._meta.numel < n:
-        raise RuntimeError("masked_scatter: expected the number of elements in source to be at least the number of ones in mask")
+        raise RuntimeError(
+            "masked_scatter: expected the number of elements in source to be at least the number of ones in mask"
+        )
     a = reshape(clone_of(expand(input, *shape)), (prod(shape),))
     values = slice_op(reshape(source, (source._meta.numel,)), 0, 0, n, 1)
     return reshape(apply(index_put_op, (a, values, positions), ((True,), False)), shape)
 
 
 def nonzero(input, *, as_tuple: bool = False, out=None):
-    """The indices of the elements that are not zero: (count, dimensions), or one vector a dimension. Runs what is recorded."""
+    """The indices of the elements that are not zero: (count, dimensions), or one vector a dimension.
+
+    Runs what is recorded.
+    """
     array = input._array()
     if as_tuple:
-        return tuple(from_array(np.ascontiguousarray(i, np.int64)) for i in np.nonzero(array if array.ndim else array.reshape(1)))
+        return tuple(
+            from_array(np.ascontiguousarray(i, np.int64)) for i in np.nonzero(array if array.ndim else array.reshape(1))
+        )
     found = np.argwhere(array) if array.ndim else np.empty((int(bool(array)), 0))
     result = from_array(np.ascontiguousarray(found, np.int64))
     return result if out is None else write_out(out, result)
@@ -1025,8 +1176,10 @@ OUTSIDE = "index out of range in self"
 
 def embedding_infer(weight, index, padding_idx):
     if index.dtype not in (int64, int32):
-        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-                           f"torch.{index.dtype.label}Tensor instead (while checking arguments for embedding)")
+        raise RuntimeError(
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"torch.{index.dtype.label}Tensor instead (while checking arguments for embedding)"
+        )
     if len(weight.shape) != 2:
         raise RuntimeError("'weight' must be 2-D")
     return Meta((*index.shape, weight.shape[1]), weight.dtype)
@@ -1069,7 +1222,7 @@ def embedding_backward_lower(b, g, index, rows, padding_idx):
 
 
 def embedding_backward_vjp(ctx, g):
-    index, (rows, padding_idx) = ctx.input(1), ctx.attrs
+    index, padding_idx = ctx.input(1), ctx.attrs[1]
     picked = apply(embedding_op, (g, index), (padding_idx,))
     if padding_idx is not None:
         picked = masked_fill(picked, reshape(index == padding_idx, (*index.shape, 1)), 0.0)
@@ -1077,15 +1230,32 @@ def embedding_backward_vjp(ctx, g):
 
 
 embedding_op = Op(
-    "embedding", infer=embedding_infer, reference=embedding_reference,
-    lower=lambda b, weight, index, padding_idx: b.take(weight, row_indices(b, index, weight.shape[1])), vjp=embedding_vjp, saves="1")
+    "embedding",
+    infer=embedding_infer,
+    reference=embedding_reference,
+    lower=lambda b, weight, index, padding_idx: b.take(weight, row_indices(b, index, weight.shape[1])),
+    vjp=embedding_vjp,
+    saves="1",
+)
 embedding_backward_op = Op(
-    "embedding_dense_backward", infer=lambda g, index, rows, padding_idx: Meta((rows, g.shape[-1]), g.dtype),
-    reference=embedding_backward_reference, lower=embedding_backward_lower, vjp=embedding_backward_vjp, saves="1")
+    "embedding_dense_backward",
+    infer=lambda g, index, rows, padding_idx: Meta((rows, g.shape[-1]), g.dtype),
+    reference=embedding_backward_reference,
+    lower=embedding_backward_lower,
+    vjp=embedding_backward_vjp,
+    saves="1",
+)
 
 
-def embedding(input, weight, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-              scale_grad_by_freq: bool = False, sparse: bool = False):
+def embedding(
+    input,
+    weight,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+):
     """Rows of `weight` (count, width) at `input`: (..., width), as `torch.nn.functional.embedding`.
 
     padding_idx: a row that gets no gradient. max_norm: rows in use are first scaled down, in place, to this norm.
@@ -1114,19 +1284,28 @@ def embedding(input, weight, padding_idx: int | None = None, max_norm: float | N
 def renormalise(weight, index, max_norm: float, norm_type: float) -> None:
     """Scale the rows in use down to `max_norm`, in place and unseen by autograd."""
     from ..autograd.node import state
+
     was, state.enabled = state.enabled, False
     try:
         rows = from_array(np.unique(index._array()).astype(np.int64))
         used = index_select(weight, 0, rows)
         norm = np.linalg.norm(used._array(), norm_type, axis=1, keepdims=True)
         scale = np.where(norm > max_norm, max_norm / (norm + 1e-7), 1).astype(weight.dtype.np)
-        assign(weight.detach(), apply(index_put_op, (weight.detach(), used * from_array(scale), rows), ((True,), False)))
+        assign(
+            weight.detach(), apply(index_put_op, (weight.detach(), used * from_array(scale), rows), ((True,), False))
+        )
     finally:
         state.enabled = was
 
 
-scale_gradient_op = Op("_scale_gradient", infer=lambda x, scale: Meta(x.shape, x.dtype), reference=lambda x, scale: x.copy(),
-                       lower=lambda b, x, scale: b.map("copy", x), vjp=lambda ctx, g: (g * ctx.input(1), None), saves="1")
+scale_gradient_op = Op(
+    "_scale_gradient",
+    infer=lambda x, scale: Meta(x.shape, x.dtype),
+    reference=lambda x, scale: x.copy(),
+    lower=lambda b, x, scale: b.map("copy", x),
+    vjp=lambda ctx, g: (g * ctx.input(1), None),
+    saves="1",
+)
 
 
 def scale_gradient(x, scale):
@@ -1134,23 +1313,44 @@ def scale_gradient(x, scale):
     return apply(scale_gradient_op, (x, scale))
 
 
-def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
-                  per_sample_weights=None, include_last_offset: bool = False, padding_idx: int | None = None):
-    """Sums, means or maxima of the embeddings of bags of indices: the rows of a matrix, or the parts of a vector that begin at `offsets`.
+def embedding_bag(
+    input,
+    weight,
+    offsets=None,
+    max_norm=None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights=None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+):
+    """Sums, means or maxima of the embeddings of bags of indices.
 
+    Bags are the rows of a matrix, or the parts of a vector that begin at `offsets`.
     Bags without an index (other than padding_idx) give zeros. As `torch.nn.functional.embedding_bag`.
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None and mode != "sum":
-        raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got mode='{mode}'). "
-                                  "Please open a feature request on GitHub.")
+        raise NotImplementedError(
+            "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
+            f"mode='{mode}'). "
+            "Please open a feature request on GitHub."
+        )
     if per_sample_weights is not None and input.shape != per_sample_weights.shape:
-        raise ValueError(f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have the same shape as the input ({list(input.shape)})")
+        raise ValueError(
+            f"embedding_bag: If per_sample_weights ({list(per_sample_weights.shape)}) is not None, then it must have "
+            f"the same shape as the input ({list(input.shape)})"
+        )
     if input.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, found offsets of type "
-                             f"{type(offsets)}")
+            raise ValueError(
+                "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
+                "sequences. However, found offsets of type "
+                f"{type(offsets)}"
+            )
         bags, owner = input.shape[0], np.repeat(np.arange(input.shape[0]), input.shape[1])
     elif input.ndim == 1:
         if offsets is None:
@@ -1160,7 +1360,10 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type: float =
         starts = offsets._array()
         starts = starts[:-1] if include_last_offset else starts
         if len(starts) and starts[0] != 0:
-            raise ValueError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got {starts[0]}")
+            raise ValueError(
+                "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                f"However, got {starts[0]}"
+            )
         bags, owner = len(starts), np.searchsorted(starts, np.arange(input.shape[0]), side="right") - 1
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
@@ -1175,7 +1378,9 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type: float =
     place, width = from_array(owner.astype(np.int64)), weight.shape[1]
     zeros = filled((bags, width), 0, weight.dtype)
     if mode == "max":
-        result = scatter_reduce(zeros, 0, expand(reshape(place, (len(owner), 1)), len(owner), width), rows, "amax", include_self=False)
+        result = scatter_reduce(
+            zeros, 0, expand(reshape(place, (len(owner), 1)), len(owner), width), rows, "amax", include_self=False
+        )
         full = np.bincount(owner[counted], minlength=bags) > 0
         return masked_fill(result, from_array(~full[:, None]), 0.0)
     total = apply(index_put_op, (zeros, rows, place), ((True,), True))
@@ -1189,7 +1394,7 @@ def nonzero_static(input, *, size: int, fill_value: int = -1, out=None):
     """`nonzero` with so many rows: cut, or filled up with fill_value."""
     found = nonzero(input)._array()
     rows = np.full((size, found.shape[1]), fill_value, np.int64)
-    rows[:min(size, len(found))] = found[:size]
+    rows[: min(size, len(found))] = found[:size]
     result = from_array(rows)
     return result if out is None else write_out(out, result)
 
@@ -1198,14 +1403,33 @@ def inplace(name: str, function):
     def method(self, *args, **kwargs):
         check_writable(self)
         return assign(self, function(self, *args, **kwargs))
+
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of `{name[:-1]}`. RuntimeError for a leaf that requires grad."
     METHODS[name] = method
 
 
 METHODS["__getitem__"], METHODS["__setitem__"] = getitem, setitem
-for _f in (index_put, gather, scatter, scatter_add, scatter_reduce, index_select, index_add, index_copy, index_fill, index_reduce, take,
-           take_along_dim, masked_fill, masked_select, masked_scatter, nonzero, nonzero_static, argwhere):
+for _f in (
+    index_put,
+    gather,
+    scatter,
+    scatter_add,
+    scatter_reduce,
+    index_select,
+    index_add,
+    index_copy,
+    index_fill,
+    index_reduce,
+    take,
+    take_along_dim,
+    masked_fill,
+    masked_select,
+    masked_scatter,
+    nonzero,
+    nonzero_static,
+    argwhere,
+):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 for _f in (scatter, scatter_add, scatter_reduce, index_add, index_copy, index_fill, index_reduce, masked_scatter):
     inplace(_f.__name__ + "_", _f)
@@ -1213,4 +1437,5 @@ PUBLIC["put"] = METHODS["put"] = put_flat
 inplace("put_", put_flat)
 METHODS["index_put_"], METHODS["masked_fill_"] = index_put_, masked_fill_
 PUBLIC["embedding"] = lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False: embedding(
-    indices, weight, None if padding_idx < 0 else padding_idx, scale_grad_by_freq=scale_grad_by_freq)
+    indices, weight, None if padding_idx < 0 else padding_idx, scale_grad_by_freq=scale_grad_by_freq
+)

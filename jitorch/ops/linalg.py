@@ -1,11 +1,15 @@
-"""Linear algebra. Factorisations and solvers are library calls (LAPACK through NumPy and SciPy); their gradients, and everything that can be
-said with products, are compositions.
+"""Linear algebra.
 
-Gradient formulas: M. Giles, "An extended collection of matrix derivative results for forward and reverse mode automatic differentiation" (2008),
-and, for rectangular cases, the rules PyTorch documents in FunctionsManual.
+Factorisations and solvers are library calls (LAPACK through NumPy and SciPy); their gradients, and everything that can
+be said with products, are compositions.
+
+Gradient formulas: M. Giles, "An extended collection of matrix derivative results for forward and reverse mode automatic
+differentiation" (2008), and, for rectangular cases, the rules PyTorch documents in FunctionsManual.
 """
+
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -45,7 +49,9 @@ def check_matrix(name: str, m, what: str = "A") -> None:
 def check_square(name: str, m, what: str = "A") -> None:
     check_matrix(name, m, what)
     if m.shape[-1] != m.shape[-2]:
-        raise RuntimeError(f"{name}: {what} must be batches of square matrices, but they are {m.shape[-2]} by {m.shape[-1]} matrices")
+        raise RuntimeError(
+            f"{name}: {what} must be batches of square matrices, but they are {m.shape[-2]} by {m.shape[-1]} matrices"
+        )
 
 
 def at_element(i: int, a) -> str:
@@ -59,7 +65,7 @@ def each(function, *arrays):
     flat = [a.reshape(-1, *a.shape[-2:]) for a in arrays]
     results = [function(i, *(a[i] for a in flat)) for i in range(len(flat[0]))]
     results = [r if isinstance(r, tuple) else (r,) for r in results]
-    return tuple(np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*results))
+    return tuple(np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*results, strict=False))
 
 
 # -- determinant and inverse -----------------------------------------------------------------------------------------
@@ -71,13 +77,17 @@ def inv_reference(a):
     except np.linalg.LinAlgError:
         flat = a.reshape(-1, *a.shape[-2:])
         bad = next(i for i, m in enumerate(flat) if singular(m))
-        raise LinAlgError(f"linalg.inv: {at_element(bad, a)}The diagonal element {singular(flat[bad])} is zero, the inversion could not be completed because the "
-                          "input matrix is singular.") from None
+        raise LinAlgError(
+            f"linalg.inv: {at_element(bad, a)}The diagonal element {singular(flat[bad])} is zero, the inversion could "
+            "not be completed because the "
+            "input matrix is singular."
+        ) from None
 
 
 def singular(m) -> int:
     """The number (from 1) of the first zero pivot of an LU factorisation, 0 for a regular matrix."""
     import scipy.linalg
+
     pivots = np.diag(scipy.linalg.lapack.get_lapack_funcs("getrf", (m,))(m)[0])
     zero = np.flatnonzero(pivots == 0)
     return int(zero[0]) + 1 if len(zero) else 0
@@ -93,21 +103,14 @@ def inv_vjp(ctx, g):
     return (-matmul(matmul(y, g), y),)
 
 
-inv_op = Op("linalg_inv", infer=inv_infer, reference=inv_reference, vjp=inv_vjp, saves="o", grad_name="LinalgInvExBackward0")
+inv_op = Op(
+    "linalg_inv", infer=inv_infer, reference=inv_reference, vjp=inv_vjp, saves="o", grad_name="LinalgInvExBackward0"
+)
 
 
 def inv(A, *, out=None):
     """The inverses of square matrices. LinAlgError, when it is computed, for a singular one."""
     return finish(apply(inv_op, (A,)), out)
-
-
-def det_infer(m):
-    check_square("linalg.det", m)
-    return Meta(m.shape[:-2], m.dtype)
-
-
-det_op = Op("linalg_det", infer=det_infer, reference=lambda a: np.linalg.det(a), saves="0",
-            vjp=lambda ctx, g: (apply(cofactor_op, (ctx.input(0),)) * column(g),), grad_name="LinalgDetBackward0")
 
 
 def column(g):
@@ -132,7 +135,24 @@ def cofactor_vjp(ctx, g):
     return (d * ((g * x).sum((-2, -1), keepdim=True) * x - matmul(matmul(x, mT(g)), x)),)
 
 
-cofactor_op = Op("linalg_cofactor", infer=lambda m: Meta(m.shape, m.dtype), reference=cofactor_reference, vjp=cofactor_vjp, saves="0")
+cofactor_op = Op(
+    "linalg_cofactor", infer=lambda m: Meta(m.shape, m.dtype), reference=cofactor_reference, vjp=cofactor_vjp, saves="0"
+)
+
+
+def det_infer(m):
+    check_square("linalg.det", m)
+    return Meta(m.shape[:-2], m.dtype)
+
+
+det_op = Op(
+    "linalg_det",
+    infer=det_infer,
+    reference=lambda a: np.linalg.det(a),
+    saves="0",
+    vjp=lambda ctx, g: (apply(cofactor_op, (ctx.input(0),)) * column(g),),
+    grad_name="LinalgDetBackward0",
+)
 
 
 def det(A, *, out=None):
@@ -149,9 +169,18 @@ def slogdet_vjp(ctx, _, g):
     return (None if g is None else column(g) * mT(inv(ctx.input(0))),)
 
 
-slogdet_op = Op("linalg_slogdet", infer=slogdet_infer, reference=lambda a: tuple(np.linalg.slogdet(a)), vjp=slogdet_vjp, saves="0",
-                grad_name="LinalgSlogdetBackward0")
-SLOGDET = {"linalg_slogdet": named("linalg_slogdet", "sign", "logabsdet"), "slogdet": named("slogdet", "sign", "logabsdet")}
+slogdet_op = Op(
+    "linalg_slogdet",
+    infer=slogdet_infer,
+    reference=lambda a: tuple(np.linalg.slogdet(a)),
+    vjp=slogdet_vjp,
+    saves="0",
+    grad_name="LinalgSlogdetBackward0",
+)
+SLOGDET = {
+    "linalg_slogdet": named("linalg_slogdet", "sign", "logabsdet"),
+    "slogdet": named("slogdet", "sign", "logabsdet"),
+}
 
 
 def slogdet(A, *, out=None):
@@ -203,7 +232,14 @@ def solve_vjp(ctx, g):
     return (-matmul(to_b, mT(ctx.output())) if ctx.needs[0] else None, to_b)
 
 
-solve_op = Op("linalg_solve", infer=solve_infer, reference=solve_reference, vjp=solve_vjp, saves="0o", grad_name="LinalgSolveExBackward0")
+solve_op = Op(
+    "linalg_solve",
+    infer=solve_infer,
+    reference=solve_reference,
+    vjp=solve_vjp,
+    saves="0o",
+    grad_name="LinalgSolveExBackward0",
+)
 
 
 def is_vector(a, b) -> bool:
@@ -212,23 +248,35 @@ def is_vector(a, b) -> bool:
 
 
 def solve(A, B, *, left: bool = True, out=None):
-    """X with A @ X = B (or X @ A = B with left=False); B may be vectors. LinAlgError, when it is computed, for a singular A."""
+    """X with A @ X = B (or X @ A = B with left=False); B may be vectors.
+
+    LinAlgError, when it is computed, for a singular A.
+    """
     check_square("linalg.solve", A._meta)
     if A.dtype is not B.dtype:
-        raise RuntimeError(f"linalg.solve: Expected A and B to have the same dtype, but found A of type {A.dtype.label} and B of type {B.dtype.label} instead")
+        raise RuntimeError(
+            f"linalg.solve: Expected A and B to have the same dtype, but found A of type {A.dtype.label} and B of type "
+            f"{B.dtype.label} instead"
+        )
     vector = is_vector(A, B)
     b = unsqueeze(B, -1) if vector else B
     if vector and not left:
-        raise RuntimeError("linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case linalg.solve is equivalent to B / A.squeeze(-1)")
+        raise RuntimeError(
+            "linalg.solve: Vector broadcasting of the left hand side is not supported for left=False. In this case "
+            "linalg.solve is equivalent to B / A.squeeze(-1)"
+        )
     if b.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
-                           f"({A.shape[-2]}x{A.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})")
+        raise RuntimeError(
+            f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
+            f"({A.shape[-2]}x{A.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
+        )
     x = apply(solve_op, (A, b)) if left else mT(apply(solve_op, (mT(A), mT(b))))
     return finish(reshape(x, x.shape[:-1]) if vector else x, out)
 
 
 def triangular_reference(a, b, upper, unitriangular):
     import scipy.linalg
+
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = np.broadcast_to(a, (*lead, *a.shape[-2:])), np.broadcast_to(b, (*lead, *b.shape[-2:]))
     if b.size == 0:
@@ -239,6 +287,7 @@ def triangular_reference(a, b, upper, unitriangular):
         if (diagonal == 0).any():
             return np.full(v.shape, np.nan, v.dtype)
         return scipy.linalg.solve_triangular(m, v, lower=not upper, unit_diagonal=unitriangular, check_finite=False)
+
     return each(one, a, b)[0]
 
 
@@ -253,7 +302,13 @@ def triangular_vjp(ctx, g):
     return (to_a, to_b)
 
 
-triangular_op = Op("linalg_solve_triangular", infer=lambda a, b, upper, unit: solve_infer(a, b), reference=triangular_reference, vjp=triangular_vjp, saves="0o")
+triangular_op = Op(
+    "linalg_solve_triangular",
+    infer=lambda a, b, upper, unit: solve_infer(a, b),
+    reference=triangular_reference,
+    vjp=triangular_vjp,
+    saves="0o",
+)
 
 
 def solve_triangular(A, B, *, upper: bool, left: bool = True, unitriangular: bool = False, out=None):
@@ -261,8 +316,11 @@ def solve_triangular(A, B, *, upper: bool, left: bool = True, unitriangular: boo
     check_square("linalg.solve_triangular", A._meta)
     check_matrix("linalg.solve_triangular", B._meta, "B")
     if B.shape[-2 if left else -1] != A.shape[-1]:
-        raise RuntimeError(f"linalg.solve_triangular: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
-                           f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})")
+        raise RuntimeError(
+            "linalg.solve_triangular: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'} "
+            f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})"
+        )
     if left:
         return finish(apply(triangular_op, (A, B), (bool(upper), bool(unitriangular))), out)
     return finish(mT(apply(triangular_op, (mT(A), mT(B)), (not upper, bool(unitriangular)))), out)
@@ -283,13 +341,17 @@ def cholesky_reference(a):
     except np.linalg.LinAlgError:
         flat = a.reshape(-1, *a.shape[-2:])
         bad = next(i for i, m in enumerate(flat) if first_bad_minor(m))
-        raise LinAlgError(f"linalg.cholesky: {at_element(bad, a)}The factorization could not be completed because the input is not positive-definite (the leading minor "
-                          f"of order {first_bad_minor(flat[bad])} is not positive-definite).") from None
+        raise LinAlgError(
+            f"linalg.cholesky: {at_element(bad, a)}The factorization could not be completed because the input is not "
+            "positive-definite (the leading minor "
+            f"of order {first_bad_minor(flat[bad])} is not positive-definite)."
+        ) from None
 
 
 def first_bad_minor(m) -> int:
     """The order of the first leading minor that is not positive-definite, 0 where all are."""
     import scipy.linalg
+
     return int(max(scipy.linalg.lapack.get_lapack_funcs("potrf", (m,))(m, lower=1)[1], 0))
 
 
@@ -307,11 +369,21 @@ def cholesky_vjp(ctx, g):
     return ((full + mT(full)) * 0.5,)
 
 
-cholesky_op = Op("linalg_cholesky", infer=cholesky_infer, reference=cholesky_reference, vjp=cholesky_vjp, saves="o", grad_name="LinalgCholeskyExBackward0")
+cholesky_op = Op(
+    "linalg_cholesky",
+    infer=cholesky_infer,
+    reference=cholesky_reference,
+    vjp=cholesky_vjp,
+    saves="o",
+    grad_name="LinalgCholeskyExBackward0",
+)
 
 
 def cholesky(A, *, upper: bool = False, out=None):
-    """The triangular L with A = L @ L.T (or U = L.T). LinAlgError, when it is computed, unless A is positive-definite."""
+    """The triangular L with A = L @ L.T (or U = L.T).
+
+    LinAlgError, when it is computed, unless A is positive-definite.
+    """
     low = apply(cholesky_op, (A,))
     return finish(mT(low) if upper else low, out)
 
@@ -337,13 +409,18 @@ def cholesky_ex(A, *, upper: bool = False, check_errors: bool = False, out=None)
 
 def cholesky_solve_reference(b, low, upper):
     import scipy.linalg
+
     lead = np.broadcast_shapes(b.shape[:-2], low.shape[:-2])
     b, low = np.broadcast_to(b, (*lead, *b.shape[-2:])), np.broadcast_to(low, (*lead, *low.shape[-2:]))
-    return each(lambda i, v, m: scipy.linalg.cho_solve((m, not upper), v, check_finite=False), b, low)[0] if b.size else b.copy()
+    return (
+        each(lambda i, v, m: scipy.linalg.cho_solve((m, not upper), v, check_finite=False), b, low)[0]
+        if b.size
+        else b.copy()
+    )
 
 
 def cholesky_solve_vjp(ctx, g):
-    upper, = ctx.attrs
+    (upper,) = ctx.attrs
     low = ctx.input(1)
     to_b = apply(cholesky_solve_op, (g, low), ctx.attrs)
     to_low = None
@@ -354,7 +431,13 @@ def cholesky_solve_vjp(ctx, g):
     return (to_b, to_low)
 
 
-cholesky_solve_op = Op("cholesky_solve", infer=lambda b, low, upper: solve_infer(low, b), reference=cholesky_solve_reference, vjp=cholesky_solve_vjp, saves="1o")
+cholesky_solve_op = Op(
+    "cholesky_solve",
+    infer=lambda b, low, upper: solve_infer(low, b),
+    reference=cholesky_solve_reference,
+    vjp=cholesky_solve_vjp,
+    saves="1o",
+)
 
 
 def cholesky_solve(B, L, upper: bool = False, *, out=None):
@@ -363,9 +446,14 @@ def cholesky_solve(B, L, upper: bool = False, *, out=None):
         if t.ndim < 2:
             raise RuntimeError(f"{what} should have at least 2 dimensions, but has {t.ndim} dimensions instead")
     if L.shape[-1] != L.shape[-2]:
-        raise RuntimeError(f"A must be batches of square matrices, but they are {L.shape[-2]} by {L.shape[-1]} matrices")
+        raise RuntimeError(
+            f"A must be batches of square matrices, but they are {L.shape[-2]} by {L.shape[-1]} matrices"
+        )
     if B.shape[-2] != L.shape[-1]:
-        raise RuntimeError(f"Incompatible matrix sizes for linear_solve: each A matrix is {L.shape[-1]} by {L.shape[-1]} but each b matrix is {B.shape[-2]} by {B.shape[-1]}")
+        raise RuntimeError(
+            f"Incompatible matrix sizes for linear_solve: each A matrix is {L.shape[-1]} by {L.shape[-1]} but each b "
+            f"matrix is {B.shape[-2]} by {B.shape[-1]}"
+        )
     return finish(apply(cholesky_solve_op, (B, L), (bool(upper),)), out)
 
 
@@ -380,7 +468,9 @@ def qr_infer(m, mode):
     check_matrix("linalg.qr", m)
     *lead, r, c = m.shape
     k = min(r, c)
-    return Meta((*lead, r, r if mode == "complete" else k), m.dtype), Meta((*lead, r if mode == "complete" else k, c), m.dtype)
+    return Meta((*lead, r, r if mode == "complete" else k), m.dtype), Meta(
+        (*lead, r if mode == "complete" else k, c), m.dtype
+    )
 
 
 def qr_reference(a, mode):
@@ -401,7 +491,7 @@ def qr_vjp(ctx, gq, gr):
     gr = filled(r.shape, 0, r.dtype) if gr is None else gr
     if m >= n:
         return (qr_square_vjp(q, r, gq, gr),)
-    first, rest = r[..., :m], r[..., m:]       # A = [Q R1, Q R2]: the second part is a product
+    first, rest = r[..., :m], r[..., m:]  # A = [Q R1, Q R2]: the second part is a product
     g_first, g_rest = gr[..., :m], gr[..., m:]
     to_first = qr_square_vjp(q, first, gq + matmul(matmul(q, rest), mT(g_rest)), g_first)
     return (PUBLIC["cat"]([to_first, matmul(q, g_rest)], -1),)
@@ -421,7 +511,9 @@ QR = {"linalg_qr": named("linalg_qr", "Q", "R"), "qr": named("qr", "Q", "R")}
 def qr(A, mode: str = "reduced", *, out=None):
     """(Q, R) with A = Q @ R: Q orthogonal, R upper triangular. mode: "reduced", "complete" or "r" (R alone)."""
     if mode not in ("reduced", "complete", "r"):
-        raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
     if mode == "r":
         if A.requires_grad:
             raise RuntimeError("linalg_qr_backward: The derivative of qr is not implemented when mode='r'")
@@ -439,19 +531,29 @@ def svd_infer(m, full):
     check_matrix("linalg.svd", m)
     *lead, r, c = m.shape
     k = min(r, c)
-    return (Meta((*lead, r, r if full else k), m.dtype), Meta((*lead, k), m.dtype), Meta((*lead, c if full else k, c), m.dtype))
+    return (
+        Meta((*lead, r, r if full else k), m.dtype),
+        Meta((*lead, k), m.dtype),
+        Meta((*lead, c if full else k, c), m.dtype),
+    )
 
 
 def svd_reference(a, full):
     if a.size == 0:
         *lead, r, c = a.shape
         k = min(r, c)
-        return (np.broadcast_to(np.eye(r, r if full else k, dtype=a.dtype), (*lead, r, r if full else k)), np.zeros((*lead, k), a.dtype),
-                np.broadcast_to(np.eye(c if full else k, c, dtype=a.dtype), (*lead, c if full else k, c)))
+        return (
+            np.broadcast_to(np.eye(r, r if full else k, dtype=a.dtype), (*lead, r, r if full else k)),
+            np.zeros((*lead, k), a.dtype),
+            np.broadcast_to(np.eye(c if full else k, c, dtype=a.dtype), (*lead, c if full else k, c)),
+        )
     try:
         return np.linalg.svd(a, full_matrices=full)
     except np.linalg.LinAlgError:
-        raise LinAlgError("linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has too many repeated singular values.") from None
+        raise LinAlgError(
+            "linalg.svd: The algorithm failed to converge because the input matrix is ill-conditioned or has too many "
+            "repeated singular values."
+        ) from None
 
 
 def svd_vjp(ctx, gu, gs, gv):
@@ -477,7 +579,9 @@ def svd_vjp(ctx, gu, gs, gv):
     return (total,)
 
 
-svd_op = Op("linalg_svd", infer=svd_infer, reference=svd_reference, vjp=svd_vjp, saves="o", grad_name="LinalgSvdBackward0")
+svd_op = Op(
+    "linalg_svd", infer=svd_infer, reference=svd_reference, vjp=svd_vjp, saves="o", grad_name="LinalgSvdBackward0"
+)
 SVD = {"linalg_svd": named("linalg_svd", "U", "S", "Vh"), "svd": named("svd", "U", "S", "V")}
 
 
@@ -526,12 +630,17 @@ def eigh_vjp(ctx, gl, gv):
     return ((result + mT(result)) * 0.5,)
 
 
-eigh_op = Op("linalg_eigh", infer=eigh_infer, reference=eigh_reference, vjp=eigh_vjp, saves="o", grad_name="LinalgEighBackward0")
+eigh_op = Op(
+    "linalg_eigh", infer=eigh_infer, reference=eigh_reference, vjp=eigh_vjp, saves="o", grad_name="LinalgEighBackward0"
+)
 EIGH = named("linalg_eigh", "eigenvalues", "eigenvectors")
 
 
 def eigh(A, UPLO: str = "L", *, out=None):
-    """(eigenvalues in ascending order, eigenvectors as columns) of symmetric matrices, of which one triangle is read."""
+    """(eigenvalues in ascending order, eigenvectors as columns) of symmetric matrices.
+
+    One triangle of a matrix is read: the lower, or with UPLO="U" the upper.
+    """
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
     return EIGH(*apply(eigh_op, (A,), (UPLO.upper() == "U",)))
@@ -544,9 +653,15 @@ def eigvalsh(A, UPLO: str = "L", *, out=None):
 
 def needs_complex(name: str):
     def fn(A, *args, **kwargs):
-        raise NotImplementedError(f"linalg.{name}: its results are complex, and jitorch has no complex dtypes; for symmetric matrices use linalg.eigh")
+        raise NotImplementedError(
+            f"linalg.{name}: its results are complex, and jitorch has no complex dtypes; for symmetric matrices use "
+            "linalg.eigh"
+        )
+
     fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = "Raises NotImplementedError: eigenvalues of general matrices are complex, which jitorch has no dtype for."
+    fn.__doc__ = (
+        "Raises NotImplementedError: eigenvalues of general matrices are complex, which jitorch has no dtype for."
+    )
     return fn
 
 
@@ -562,7 +677,9 @@ def pinv_infer(m, rtol, hermitian):
 def pinv_reference(a, rtol, hermitian):
     if a.size == 0:
         return np.zeros((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype)
-    return np.linalg.pinv(a, rcond=max(a.shape[-2:]) * np.finfo(a.dtype).eps if rtol is None else rtol, hermitian=hermitian)
+    return np.linalg.pinv(
+        a, rcond=max(a.shape[-2:]) * np.finfo(a.dtype).eps if rtol is None else rtol, hermitian=hermitian
+    )
 
 
 def pinv_vjp(ctx, g):
@@ -597,11 +714,22 @@ LSTSQ = named("linalg_lstsq", "solution", "residuals", "rank", "singular_values"
 
 
 def lstsq_reference(a, b, rcond):
-    return each(lambda i, m, v: np.linalg.lstsq(m, v, rcond=rcond)[0] if m.size else np.zeros((m.shape[1], v.shape[1]), m.dtype), a, b)[0]
+    return each(
+        lambda i, m, v: (
+            np.linalg.lstsq(m, v, rcond=rcond)[0] if m.size else np.zeros((m.shape[1], v.shape[1]), m.dtype)
+        ),
+        a,
+        b,
+    )[0]
 
 
-lstsq_op = Op("linalg_lstsq", infer=lambda a, b, rcond: Meta((*a.shape[:-1][:-1], a.shape[-1], b.shape[-1]), a.dtype), reference=lstsq_reference,
-              vjp=lambda ctx, g: lstsq_vjp(ctx, g), saves="01o")
+lstsq_op = Op(
+    "linalg_lstsq",
+    infer=lambda a, b, rcond: Meta((*a.shape[:-1][:-1], a.shape[-1], b.shape[-1]), a.dtype),
+    reference=lstsq_reference,
+    vjp=lambda ctx, g: lstsq_vjp(ctx, g),
+    saves="01o",
+)
 
 
 def lstsq_vjp(ctx, g):
@@ -622,21 +750,30 @@ def lstsq_vjp(ctx, g):
 
 
 def lstsq(A, B, rcond=None, *, driver: str | None = None):
-    """(solution, residuals, rank, singular values) of min |A @ X - B|; B may be vectors. Gradients are those of pinv(A) @ B."""
+    """(solution, residuals, rank, singular values) of min |A @ X - B|; B may be vectors.
+
+    Gradients are those of pinv(A) @ B.
+    """
     check_matrix("linalg.lstsq", A._meta, "input")
     vector = A.ndim - 1 == B.ndim
     b = unsqueeze(B, -1) if vector else B
     if A.dtype is not B.dtype:
-        raise RuntimeError(f"torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype {A.dtype.label} and other's dtype {B.dtype.label}")
+        raise RuntimeError(
+            "torch.linalg.lstsq: Expected input and other to have the same dtype, but got input's dtype "
+            f"{A.dtype.label} and other's dtype {B.dtype.label}"
+        )
     if b.shape[-2] != A.shape[-2]:
-        raise RuntimeError(f"torch.linalg.lstsq: {'input.size(-2) should match other.size(-1)' if vector else 'input.size(-2) should match other.size(-2)'}")
+        raise RuntimeError(f"torch.linalg.lstsq: input.size(-2) should match other.size({-1 if vector else -2})")
     lead = broadcast([A.shape[:-2], b.shape[:-2]])
     a, b = expand(A, *lead, *A.shape[-2:]), expand(b, *lead, *b.shape[-2:])
     x = apply(lstsq_op, (a, b), (None if rcond is None else float(rcond),))
     m, n = A.shape[-2:]
     driver = "gelsy" if driver is None else driver
     rank = matrix_rank(A.detach()) if driver != "gels" else filled((0,), 0, int64)
-    residuals, values = filled((0,), 0, A.dtype), svdvals(A.detach()) if driver in ("gelsd", "gelss") else filled((0,), 0, A.dtype)
+    residuals, values = (
+        filled((0,), 0, A.dtype),
+        svdvals(A.detach()) if driver in ("gelsd", "gelss") else filled((0,), 0, A.dtype),
+    )
     if m > n and (driver == "gels" or bool((rank == n).all())):
         difference = matmul(a, x) - b
         residuals = (difference * difference).sum(-2)
@@ -652,8 +789,13 @@ def matrix_rank(A, tol=None, hermitian: bool = False, *, atol=None, rtol=None, o
     atol = tol if atol is None else atol
     values = eigvalsh(A).abs() if hermitian else svdvals(A)
     if rtol is None:
-        rtol = 0.0 if atol is not None and not (hasattr(atol, "_meta") and bool((atol <= 0).all())) and (hasattr(atol, "_meta") or atol > 0) else \
-            max(A.shape[-2:]) * float(np.finfo(A.dtype.np).eps)
+        rtol = (
+            0.0
+            if atol is not None
+            and not (hasattr(atol, "_meta") and bool((atol <= 0).all()))
+            and (hasattr(atol, "_meta") or atol > 0)
+            else max(A.shape[-2:]) * float(np.finfo(A.dtype.np).eps)
+        )
     limit = values.amax(-1) * rtol
     if atol is not None:
         limit = PUBLIC["maximum"](limit, atol if hasattr(atol, "_meta") else filled(limit.shape, float(atol), A.dtype))
@@ -666,7 +808,10 @@ def matrix_power(A, n: int, *, out=None):
     if A.ndim < 2:
         raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
     if A.shape[-1] != A.shape[-2]:
-        raise RuntimeError(f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices")
+        raise RuntimeError(
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} "
+            "matrices"
+        )
     if n == 0:
         return finish(expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape).clone(), out)
     base, result = inv(A) if n < 0 else A, None
@@ -682,6 +827,7 @@ def matrix_power(A, n: int, *, out=None):
 
 def exp_reference(a):
     import scipy.linalg
+
     return scipy.linalg.expm(a) if a.size else a.copy()
 
 
@@ -710,13 +856,22 @@ def matrix_exp(A):
 def cross(input, other, *, dim: int = -1, out=None):
     """The cross product of vectors of three elements along `dim`; other dimensions broadcast."""
     if input.ndim != other.ndim:
-        raise RuntimeError(f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}")
+        raise RuntimeError(
+            f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}"
+        )
     for t in (input, other):
         if t.shape[wrap_dim(dim, input.ndim)] != 3:
-            raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and {other.shape[dim]}")
+            raise RuntimeError(
+                f"linalg.cross: inputs dimension {dim} must have length 3. Got {input.shape[dim]} and "
+                f"{other.shape[dim]}"
+            )
     dim = wrap_dim(dim, input.ndim)
     ahead, behind = from_array(np.array([1, 2, 0])), from_array(np.array([2, 0, 1]))
-    return finish(index_select(input, dim, ahead) * index_select(other, dim, behind) - index_select(input, dim, behind) * index_select(other, dim, ahead), out)
+    return finish(
+        index_select(input, dim, ahead) * index_select(other, dim, behind)
+        - index_select(input, dim, behind) * index_select(other, dim, ahead),
+        out,
+    )
 
 
 def cross_old(input, other, dim: int | None = None, *, out=None):
@@ -758,7 +913,9 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None
         over, then = (a, b) if abs(ord) == 1 else (b, a)
         sums = A.abs().sum(over, keepdim=True)
         result = sums.amax(then, keepdim=True) if ord > 0 else sums.amin(then, keepdim=True)
-        return finish(result if keepdim else reshape(result, [n for d, n in enumerate(A.shape) if d not in (a, b)]), out)
+        return finish(
+            result if keepdim else reshape(result, [n for d, n in enumerate(A.shape) if d not in (a, b)]), out
+        )
     else:
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     return finish(reshape(result, [1 if d in (a, b) else n for d, n in enumerate(A.shape)]) if keepdim else result, out)
@@ -767,7 +924,9 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None
 def linalg_norm(A, ord=None, dim=None, keepdim: bool = False, *, dtype=None, out=None):
     """`vector_norm` or `matrix_norm`, by the number of dimensions."""
     if dim is None and ord is not None and A.ndim not in (1, 2):
-        raise RuntimeError(f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.")
+        raise RuntimeError(
+            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D."
+        )
     pair = isinstance(dim, (tuple, list)) and len(dim) == 2
     if ord is not None and (pair or (dim is None and A.ndim == 2)):
         return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype, out=out)
@@ -793,12 +952,14 @@ def lu_infer(m):
 
 def lu_reference(a):
     import scipy.linalg
+
     if a.size == 0:
         return a.copy(), np.zeros((*a.shape[:-2], min(a.shape[-2:])), np.int32)
 
     def one(i, m):
         packed, pivots, _ = scipy.linalg.lapack.get_lapack_funcs("getrf", (m,))(m)
         return packed, (pivots + 1).astype(np.int32)
+
     return each(one, a)
 
 
@@ -806,8 +967,9 @@ def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
     """The rows' order that a sequence of swaps (numbered from 1) leads to."""
     out = np.broadcast_to(np.arange(rows), (*pivots.shape[:-1], rows)).copy()
     for at in np.ndindex(*pivots.shape[:-1]):
+        order = out[at]
         for i, p in enumerate(pivots[at]):
-            out[(*at, i)], out[(*at, p - 1)] = out[(*at, p - 1)], out[(*at, i)]
+            order[[i, p - 1]] = order[[p - 1, i]]
     return out
 
 
@@ -816,7 +978,9 @@ def lu_vjp(ctx, g, _):
     packed = ctx.output(0)
     n = packed.shape[-1]
     if packed.shape[-2] != n:
-        raise NotImplementedError("linalg.lu_factor: gradients of rectangular matrices are not supported; use linalg.qr")
+        raise NotImplementedError(
+            "linalg.lu_factor: gradients of rectangular matrices are not supported; use linalg.qr"
+        )
     tril, triu = PUBLIC["tril"], PUBLIC["triu"]
     low = tril(packed, -1) + PUBLIC["eye"](n, dtype=packed.dtype)
     high = triu(packed)
@@ -828,9 +992,20 @@ def lu_vjp(ctx, g, _):
     return (PUBLIC["gather"](full, full.ndim - 2, rows),)
 
 
-lu_op = Op("linalg_lu_factor", infer=lu_infer, reference=lu_reference, vjp=lu_vjp, saves="o", grad_name="LinalgLuFactorExBackward0")
-LU = {"lu_factor": named("linalg_lu_factor", "LU", "pivots"), "lu_factor_ex": named("linalg_lu_factor_ex", "LU", "pivots", "info"),
-      "lu": named("linalg_lu", "P", "L", "U"), "lu_unpack": named("lu_unpack", "P", "L", "U")}
+lu_op = Op(
+    "linalg_lu_factor",
+    infer=lu_infer,
+    reference=lu_reference,
+    vjp=lu_vjp,
+    saves="o",
+    grad_name="LinalgLuFactorExBackward0",
+)
+LU = {
+    "lu_factor": named("linalg_lu_factor", "LU", "pivots"),
+    "lu_factor_ex": named("linalg_lu_factor_ex", "LU", "pivots", "info"),
+    "lu": named("linalg_lu", "P", "L", "U"),
+    "lu_unpack": named("lu_unpack", "P", "L", "U"),
+}
 
 
 def lu_factor(A, *, pivot: bool = True, out=None):
@@ -844,7 +1019,11 @@ def lu_factor_ex(A, *, pivot: bool = True, check_errors: bool = False, out=None)
     """(packed factors, pivots, info): info is the number of the first zero pivot, or 0."""
     packed, pivots = lu_factor(A, pivot=pivot)
     zero = diagonal(packed.detach(), 0, -2, -1)._array() == 0
-    info = np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32) if zero.shape[-1] else np.zeros(zero.shape[:-1], np.int32)
+    info = (
+        np.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(np.int32)
+        if zero.shape[-1]
+        else np.zeros(zero.shape[:-1], np.int32)
+    )
     return LU["lu_factor_ex"](packed, pivots, from_array(np.array(info, np.int32)))
 
 
@@ -859,7 +1038,9 @@ def lu_unpack(LU_data, LU_pivots, unpack_data: bool = True, unpack_pivots: bool 
         high = PUBLIC["triu"](LU_data)[..., :k, :]
     if unpack_pivots:
         order = permutation(LU_pivots._array(), m)
-        p = from_array(np.ascontiguousarray(np.swapaxes(np.eye(m, dtype=LU_data.dtype.np)[order], -1, -2)).reshape(*lead, m, m))
+        p = from_array(
+            np.ascontiguousarray(np.swapaxes(np.eye(m, dtype=LU_data.dtype.np)[order], -1, -2)).reshape(*lead, m, m)
+        )
     return LU["lu_unpack"](p, low, high)
 
 
@@ -892,7 +1073,10 @@ def tensorinv(A, ind: int = 2, *, out=None):
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
     first, rest = tuple(A.shape[:ind]), tuple(A.shape[ind:])
     if prod(first) != prod(rest):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got {prod(rest)} != {prod(first)}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            f"{prod(rest)} != {prod(first)}"
+        )
     return finish(reshape(inv(reshape(A, (prod(rest), prod(first)))), (*rest, *first)), out)
 
 
@@ -900,9 +1084,12 @@ def tensorsolve(A, B, dims=None, *, out=None):
     """X with tensordot(A, X, X.ndim) = B."""
     if dims is not None:
         A = movedim(A, tuple(dims), tuple(range(A.ndim - len(tuple(dims)), A.ndim)))
-    rest = tuple(A.shape[B.ndim:])
+    rest = tuple(A.shape[B.ndim :])
     if prod(rest) != prod(B.shape):
-        raise RuntimeError(f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got {prod(rest)} != {prod(B.shape)}")
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), "
+            f"but got {prod(rest)} != {prod(B.shape)}"
+        )
     return finish(reshape(solve(reshape(A, (prod(rest), prod(rest))), reshape(B, (prod(rest),))), rest), out)
 
 
@@ -920,28 +1107,86 @@ def householder_product(A, tau, *, out=None):
     check_matrix("torch.linalg.householder_product", A._meta, "input")
     *lead, m, n = A.shape
     if m < n:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+        )
     if n < tau.shape[-1]:
-        raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]")
+        raise RuntimeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
     result = expand(PUBLIC["eye"](m, n, dtype=A.dtype), *lead, m, n)
     low = PUBLIC["tril"](A, -1) + PUBLIC["eye"](m, n, dtype=A.dtype)
     for i in reversed(range(tau.shape[-1])):
-        v = low[..., i:i + 1]
-        result = result - tau[..., i:i + 1, None] * matmul(v, matmul(mT(v), result))
+        v = low[..., i : i + 1]
+        result = result - tau[..., i : i + 1, None] * matmul(v, matmul(mT(v), result))
     return finish(result.clone() if tau.shape[-1] == 0 else result, out)
 
 
-for _name, _f in {"inverse": inv, "det": det, "logdet": logdet, "cholesky": cholesky_old, "cholesky_solve": cholesky_solve, "cholesky_inverse": cholesky_inverse,
-                  "qr": qr_old, "svd": svd_old, "pinverse": pinv, "matrix_power": matrix_power, "matrix_exp": matrix_exp, "trace": trace, "cross": cross_old,
-                  "lu_solve": lu_solve_old, "triangular_solve": triangular_solve}.items():
-    PUBLIC[_name] = METHODS[_name] = _f
-PUBLIC["slogdet"] = METHODS["slogdet"] = lambda input: SLOGDET["slogdet"](*slogdet(input))
+def slogdet_old(input):
+    """As `linalg.slogdet`."""
+    return SLOGDET["slogdet"](*slogdet(input))
+
+
+OLD_NAMES: dict[str, Callable] = {
+    "inverse": inv,
+    "det": det,
+    "logdet": logdet,
+    "cholesky": cholesky_old,
+    "cholesky_solve": cholesky_solve,
+    "cholesky_inverse": cholesky_inverse,
+    "qr": qr_old,
+    "svd": svd_old,
+    "pinverse": pinv,
+    "matrix_power": matrix_power,
+    "matrix_exp": matrix_exp,
+    "trace": trace,
+    "cross": cross_old,
+    "lu_solve": lu_solve_old,
+    "triangular_solve": triangular_solve,
+    "slogdet": slogdet_old,
+}
+PUBLIC.update(OLD_NAMES)
+METHODS.update(OLD_NAMES)
 PUBLIC["lu_unpack"] = lu_unpack
 
 # What `jitorch.linalg` holds.
 LINALG = dict(
-    LinAlgError=LinAlgError, cholesky=cholesky, cholesky_ex=cholesky_ex, cond=cond, cross=cross, det=det, eig=eig, eigh=eigh, eigvals=eigvals, eigvalsh=eigvalsh,
-    householder_product=householder_product, inv=inv, inv_ex=inv_ex, lstsq=lstsq, lu=lu, lu_factor=lu_factor, lu_factor_ex=lu_factor_ex, lu_solve=lu_solve,
-    matmul=matmul, matrix_exp=matrix_exp, matrix_norm=matrix_norm, matrix_power=matrix_power, matrix_rank=matrix_rank, multi_dot=multi_dot, norm=linalg_norm, pinv=pinv,
-    qr=qr, slogdet=slogdet, solve=solve, solve_triangular=solve_triangular, svd=svd, svdvals=svdvals, tensorinv=tensorinv, tensorsolve=tensorsolve, vander=vander,
-    vecdot=vecdot, vector_norm=vector_norm, diagonal=lambda A, *, offset=0, dim1=-2, dim2=-1: diagonal(A, offset, dim1, dim2))
+    LinAlgError=LinAlgError,
+    cholesky=cholesky,
+    cholesky_ex=cholesky_ex,
+    cond=cond,
+    cross=cross,
+    det=det,
+    eig=eig,
+    eigh=eigh,
+    eigvals=eigvals,
+    eigvalsh=eigvalsh,
+    householder_product=householder_product,
+    inv=inv,
+    inv_ex=inv_ex,
+    lstsq=lstsq,
+    lu=lu,
+    lu_factor=lu_factor,
+    lu_factor_ex=lu_factor_ex,
+    lu_solve=lu_solve,
+    matmul=matmul,
+    matrix_exp=matrix_exp,
+    matrix_norm=matrix_norm,
+    matrix_power=matrix_power,
+    matrix_rank=matrix_rank,
+    multi_dot=multi_dot,
+    norm=linalg_norm,
+    pinv=pinv,
+    qr=qr,
+    slogdet=slogdet,
+    solve=solve,
+    solve_triangular=solve_triangular,
+    svd=svd,
+    svdvals=svdvals,
+    tensorinv=tensorinv,
+    tensorsolve=tensorsolve,
+    vander=vander,
+    vecdot=vecdot,
+    vector_norm=vector_norm,
+    diagonal=lambda A, *, offset=0, dim1=-2, dim2=-1: diagonal(A, offset, dim1, dim2),
+)

@@ -1,4 +1,8 @@
-"""Moving data: concatenation, repetition, reversal, padding, sliding blocks. Where views can say it, these are compositions of views."""
+"""Moving data: concatenation, repetition, reversal, padding, sliding blocks.
+
+Where views can say it, these are compositions of views.
+"""
+
 from __future__ import annotations
 
 from math import prod
@@ -11,7 +15,18 @@ from ..graph.record import Meta, contiguous_strides, count
 from ..tensor import clone_of, from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import write_out
-from .views import as_strided, as_strided_add, expand, permute_op, reshape, sizes, slice_op, transpose_op, unsqueeze, wrap_dim
+from .views import (
+    as_strided,
+    as_strided_add,
+    expand,
+    permute_op,
+    reshape,
+    sizes,
+    slice_op,
+    transpose_op,
+    unsqueeze,
+    wrap_dim,
+)
 
 
 def finish(result, out):
@@ -25,9 +40,12 @@ def cat_infer(*args):
     for k, m in enumerate(metas[1:], 1):
         if len(m.shape) != len(shape):
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(shape)} and {len(m.shape)}")
-        for d, (a, b) in enumerate(zip(shape, m.shape)):
+        for d, (a, b) in enumerate(zip(shape, m.shape, strict=False)):
             if d != dim and a != b:
-                raise RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {a} but got size {b} for tensor number {k} in the list.")
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {a} but got size {b} for "
+                    f"tensor number {k} in the list."
+                )
     shape[dim] = sum(m.shape[dim] for m in metas)
     return Meta(shape, dtypes.result_type(metas))
 
@@ -45,14 +63,20 @@ def cat_lower(b, *args):
 
 def cat_vjp(ctx, g):
     dim, at, grads = ctx.attrs[0], 0, []
-    for m, need in zip(ctx.metas, ctx.needs):
+    for m, need in zip(ctx.metas, ctx.needs, strict=False):
         n = m.shape[dim]
         grads.append(slice_op(g, dim, at, n, 1) if need else None)
         at += n
     return tuple(grads)
 
 
-cat_op = Op("cat", infer=cat_infer, reference=lambda *args: np.concatenate(args[:-1], axis=args[-1]), lower=cat_lower, vjp=cat_vjp)
+cat_op = Op(
+    "cat",
+    infer=cat_infer,
+    reference=lambda *args: np.concatenate(args[:-1], axis=args[-1]),
+    lower=cat_lower,
+    vjp=cat_vjp,
+)
 
 
 def cat(tensors, dim: int = 0, *, out=None):
@@ -84,7 +108,11 @@ def sequence(name: str, tensors) -> list:
         if not hasattr(t, "_meta"):
             raise TypeError(f"expected Tensor as element {k} in argument 0, but got {type(t).__name__}")
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors" if name == "cat" else f"{name} expects a non-empty TensorList")
+        raise RuntimeError(
+            "torch.cat(): expected a non-empty list of Tensors"
+            if name == "cat"
+            else f"{name} expects a non-empty TensorList"
+        )
     return tensors
 
 
@@ -94,7 +122,10 @@ def stack(tensors, dim: int = 0, *, out=None):
     shape = tensors[0].shape
     for k, t in enumerate(tensors):
         if t.shape != shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {k}")
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at "
+                f"entry {k}"
+            )
     dim = wrap_dim(dim, len(shape) + 1)
     return cat([unsqueeze(t, dim) for t in tensors], dim, out=out)
 
@@ -127,7 +158,9 @@ def dstack(tensors, *, out=None):
 
 def column_stack(tensors, *, out=None):
     """Side by side, vectors as columns."""
-    return hstack([reshape(t, (t._meta.numel, 1)) if t.ndim <= 1 else t for t in sequence("column_stack", tensors)], out=out)
+    return hstack(
+        [reshape(t, (t._meta.numel, 1)) if t.ndim <= 1 else t for t in sequence("column_stack", tensors)], out=out
+    )
 
 
 def block_diag(*tensors):
@@ -152,8 +185,8 @@ def repeat(input, *repeats):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(repeats)}: {list(repeats)}")
     shape = (1,) * (len(repeats) - input.ndim) + tuple(input.shape)
     split = reshape(input, [s for n in shape for s in (1, n)])
-    wide = expand(split, *(s for r, n in zip(repeats, shape) for s in (r, n)))
-    return reshape(clone_of(wide), [r * n for r, n in zip(repeats, shape)])
+    wide = expand(split, *(s for r, n in zip(repeats, shape, strict=False) for s in (r, n)))
+    return reshape(clone_of(wide), [r * n for r, n in zip(repeats, shape, strict=False)])
 
 
 def tile(input, *dims):
@@ -163,7 +196,10 @@ def tile(input, *dims):
 
 
 def repeat_interleave(input, repeats=None, dim: int | None = None, *, output_size: int | None = None):
-    """Every element (of `dim`, or of the tensor as a vector) repeated: `repeats` times, or as often as a vector says."""
+    """Every element (of `dim`, or of the tensor as a vector) repeated.
+
+    `repeats` times, or as often as a vector says.
+    """
     if repeats is None:
         counts = input._array()
         if counts.ndim != 1 or input.dtype.category != INT:
@@ -179,7 +215,7 @@ def repeat_interleave(input, repeats=None, dim: int | None = None, *, output_siz
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         shape = list(input.shape)
-        wide = expand(unsqueeze(input, dim + 1), *shape[:dim + 1], repeats, *shape[dim + 1:])
+        wide = expand(unsqueeze(input, dim + 1), *shape[: dim + 1], repeats, *shape[dim + 1 :])
         shape[dim] *= repeats
         return reshape(clone_of(wide), shape)
     counts = np.asarray(repeats._array() if hasattr(repeats, "_meta") else repeats)
@@ -188,17 +224,21 @@ def repeat_interleave(input, repeats=None, dim: int | None = None, *, output_siz
     if counts.ndim != 1:
         raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if len(counts) != n:
-        raise RuntimeError(f"repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and input.size({dim}) = {n}")
+        raise RuntimeError(
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and "
+            f"input.size({dim}) = {n}"
+        )
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
     from .indexing import index_select
+
     return index_select(input, dim, from_array(np.repeat(np.arange(n), counts)))
 
 
 # -- order -----------------------------------------------------------------------------------------------------------
 def flip_lower(b, x, dims):
     strides, linear = contiguous_strides(x.shape), None
-    for d, (n, s) in enumerate(zip(x.shape, strides)):
+    for d, (n, s) in enumerate(zip(x.shape, strides, strict=False)):
         if n == 1:
             continue
         i = b.iota([n if e == d else 1 for e in range(len(x.shape))], d)
@@ -207,15 +247,22 @@ def flip_lower(b, x, dims):
     return b.map("copy", x) if linear is None else b.take(x, b.expand(linear, x.shape))
 
 
-flip_op = Op("flip", infer=lambda m, dims: Meta(m.shape, m.dtype), reference=lambda x, dims: np.flip(x, dims), lower=flip_lower,
-             vjp=lambda ctx, g: (apply(flip_op, (g,), ctx.attrs),))
+flip_op = Op(
+    "flip",
+    infer=lambda m, dims: Meta(m.shape, m.dtype),
+    reference=lambda x, dims: np.flip(x, dims),
+    lower=flip_lower,
+    vjp=lambda ctx, g: (apply(ctx.op, (g,), ctx.attrs),),
+)
 
 
 def flip(input, *args, dims=None):
     """The order of elements reversed along `dims` (a copy)."""
     dims = tuple(wrap_dim(d, input.ndim) for d in sizes(args if dims is None else (dims,)))
     if len(set(dims)) != len(dims):
-        raise RuntimeError(f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims")
+        raise RuntimeError(
+            f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims"
+        )
     return apply(flip_op, (input,), (dims if input.ndim else (),))
 
 
@@ -246,7 +293,7 @@ def roll(input, shifts, dims=None):
     if len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     result = input
-    for shift, dim in zip(shifts, dims):
+    for shift, dim in zip(shifts, dims, strict=False):
         dim = wrap_dim(dim, input.ndim)
         n = input.shape[dim] if input.ndim else 1
         k = shift % n if n else 0
@@ -276,30 +323,34 @@ def rot90(input, k: int = 1, dims=(0, 1)):
 # -- padding ---------------------------------------------------------------------------------------------------------
 # widths: ((before, after), ...), one pair a dimension
 
+
 def padded_shape(shape, widths) -> tuple[int, ...]:
-    return tuple(n + a + b for n, (a, b) in zip(shape, widths))
+    return tuple(n + a + b for n, (a, b) in zip(shape, widths, strict=False))
 
 
 def constant_pad_lower(b, x, value, widths):
     shape = padded_shape(x.shape, widths)
     strides = contiguous_strides(shape)
-    offset = sum(a * s for (a, _), s in zip(widths, strides))
+    offset = sum(a * s for (a, _), s in zip(widths, strides, strict=False))
     base = b.full(shape, b.cast(value, x.dtype), x.dtype) if hasattr(value, "kind") else value
     return b.place(base, shape, [(x, strides, offset)], x.dtype) if x.numel else b.full(shape, value, x.dtype)
 
 
 def inner_part(g, widths, shape):
     """The part of a padded tensor that the input became."""
-    for d, ((a, _), n) in enumerate(zip(widths, shape)):
+    for d, ((a, _), n) in enumerate(zip(widths, shape, strict=False)):
         if g.shape[d] != n:
             g = slice_op(g, d, a, n, 1)
     return g
 
 
 constant_pad_op = Op(
-    "constant_pad_nd", infer=lambda m, value, widths: Meta(padded_shape(m.shape, widths), m.dtype),
-    reference=lambda x, value, widths: np.pad(x, widths, constant_values=value), lower=constant_pad_lower,
-    vjp=lambda ctx, g: (inner_part(g, ctx.attrs[0], ctx.metas[0].shape), None))
+    "constant_pad_nd",
+    infer=lambda m, value, widths: Meta(padded_shape(m.shape, widths), m.dtype),
+    reference=lambda x, value, widths: np.pad(x, widths, constant_values=value),
+    lower=constant_pad_lower,
+    vjp=lambda ctx, g: (inner_part(g, ctx.attrs[0], ctx.metas[0].shape), None),
+)
 
 MODES = ("reflect", "replicate", "circular")
 
@@ -307,7 +358,13 @@ MODES = ("reflect", "replicate", "circular")
 def source_index(n: int, before: int, after: int, mode: str) -> np.ndarray:
     """Where each element of a padded axis comes from (negative numbers cut off)."""
     i = np.arange(n + before + after) - before
-    return np.clip(i, 0, n - 1) if mode == "replicate" else i % n if mode == "circular" else (n - 1) - abs((n - 1) - abs(i))
+    return (
+        np.clip(i, 0, n - 1)
+        if mode == "replicate"
+        else i % n
+        if mode == "circular"
+        else (n - 1) - abs((n - 1) - abs(i))
+    )
 
 
 def pad_reference(x, widths, mode):
@@ -320,7 +377,7 @@ def pad_reference(x, widths, mode):
 def pad_linear(b, shape, widths, mode: str):
     """The linear indices (IR) into the unpadded tensor."""
     out, strides, linear = padded_shape(shape, widths), contiguous_strides(shape), None
-    for d, (n, s, (before, after)) in enumerate(zip(shape, strides, widths)):
+    for d, (n, s, (before, after)) in enumerate(zip(shape, strides, widths, strict=False)):
         if n == 1:
             continue
         i = b.iota([out[d] if e == d else 1 for e in range(len(shape))], d)
@@ -341,23 +398,34 @@ def pad_linear(b, shape, widths, mode: str):
 
 
 def pad_backward_reference(g, shape, widths, mode):
-    for d, (n, (before, after)) in enumerate(zip(shape, widths)):
+    for d, (n, (before, after)) in enumerate(zip(shape, widths, strict=False)):
         if before or after:
-            small = np.zeros((*g.shape[:d], n, *g.shape[d + 1:]), g.dtype)
+            small = np.zeros((*g.shape[:d], n, *g.shape[d + 1 :]), g.dtype)
             np.add.at(np.moveaxis(small, d, 0), source_index(n, before, after, mode), np.moveaxis(g, d, 0))
             g = small
     return g
 
 
+def pad_vjp(ctx, g):
+    return (apply(pad_backward_op, (g,), (tuple(ctx.metas[0].shape), *ctx.attrs)),)
+
+
 pad_op = Op(
-    "pad", infer=lambda m, widths, mode: Meta(padded_shape(m.shape, widths), m.dtype),
+    "pad",
+    infer=lambda m, widths, mode: Meta(padded_shape(m.shape, widths), m.dtype),
     reference=pad_reference,
     lower=lambda b, x, widths, mode: b.take(x, pad_linear(b, x.shape, widths, mode)),
-    vjp=lambda ctx, g: (apply(pad_backward_op, (g,), (tuple(ctx.metas[0].shape), *ctx.attrs)),))
+    vjp=pad_vjp,
+)
 pad_backward_op = Op(
-    "pad_backward", infer=lambda g, shape, widths, mode: Meta(shape, g.dtype), reference=pad_backward_reference,
-    lower=lambda b, g, shape, widths, mode: b.scatter("add", b.full(shape, 0, g.dtype), pad_linear(b, shape, widths, mode), g),
-    vjp=lambda ctx, g: (apply(pad_op, (g,), ctx.attrs[1:]),))
+    "pad_backward",
+    infer=lambda g, shape, widths, mode: Meta(shape, g.dtype),
+    reference=pad_backward_reference,
+    lower=lambda b, g, shape, widths, mode: b.scatter(
+        "add", b.full(shape, 0, g.dtype), pad_linear(b, shape, widths, mode), g
+    ),
+    vjp=lambda ctx, g: (apply(pad_op, (g,), ctx.attrs[1:]),),
+)
 
 
 def cropped(input, widths):
@@ -380,15 +448,21 @@ def pad(input, pad, mode: str = "constant", value=None):
     if len(pad) % 2:
         raise RuntimeError("Padding length must be divisible by 2")
     if n > input.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(pad)} and input of dimension {input.ndim}")
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(pad)} and input of dimension {input.ndim}"
+        )
     pairs = tuple((pad[2 * i], pad[2 * i + 1]) for i in range(n))
     widths = ((0, 0),) * (input.ndim - n) + pairs[::-1]
     if mode == "constant":
         shape = padded_shape(input.shape, widths)
         if any(s < 0 for s in shape):
             d = next(i for i, s in enumerate(shape) if s < 0)
-            raise RuntimeError(f"The input size {input.shape[d]}, plus negative padding {widths[d][0]} and {widths[d][1]} resulted in a negative output size, which is invalid. "
-                               f"Check dimension {d} of your input.")
+            raise RuntimeError(
+                f"The input size {input.shape[d]}, plus negative padding {widths[d][0]} and {widths[d][1]} resulted in "
+                "a negative output size, which is invalid. "
+                f"Check dimension {d} of your input."
+            )
         inside, widths = cropped(input, widths)
         value = 0 if value is None else value
         if input.dtype.category == BOOL:
@@ -397,7 +471,7 @@ def pad(input, pad, mode: str = "constant", value=None):
             value = int(value)
         return apply(constant_pad_op, (inside, float(value) if input.dtype.category == FLOAT else value), (widths,))
     if value is not None and value != 0:
-        raise ValueError(f"Padding mode \"{mode}\" doesn't take in value argument")
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in MODES:
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if not (n and n <= 3 and input.ndim in (n + 1, n + 2)):
@@ -405,12 +479,18 @@ def pad(input, pad, mode: str = "constant", value=None):
     for d, (a, b) in enumerate(widths):
         size = input.shape[d]
         if mode == "reflect" and (a >= size or b >= size) and (a or b):
-            raise RuntimeError(f"Argument #4: Padding size should be less than the corresponding input dimension, but got: padding ({a}, {b}) at dimension {d} "
-                               f"of input {list(input.shape)}")
+            raise RuntimeError(
+                "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "
+                f"({a}, {b}) at dimension {d} "
+                f"of input {list(input.shape)}"
+            )
         if mode == "circular" and (a > size or b > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
         if (a or b) and size == 0:
-            raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
+            raise RuntimeError(
+                f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero "
+                f"dimensions for input, but got: {list(input.shape)}"
+            )
         if size + a + b < 0 or (size + a + b == 0 and size):
             raise RuntimeError(f"input (size {size}) is too small for padding ({a}, {b}) at dimension {d}")
     return apply(pad_op, (input,), (widths, mode))
@@ -422,22 +502,34 @@ def pair(value) -> tuple[int, int]:
 
 
 def blocks(size, kernel, dilation, padding, stride) -> tuple[int, int]:
-    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, d, p, s in zip(size, kernel, dilation, padding, stride))
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, d, p, s in zip(size, kernel, dilation, padding, stride, strict=False)
+    )
 
 
 def unfold_blocks(input, kernel_size, dilation=1, padding=0, stride=1):
     """Sliding blocks as columns: (N, C, H, W) to (N, C * KH * KW, blocks), as `torch.nn.functional.unfold`."""
     kernel, dilation, padding, stride = pair(kernel_size), pair(dilation), pair(padding), pair(stride)
     if input.ndim not in (3, 4):
-        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for "
+            f"input, but got: {list(input.shape)}"
+        )
     x = input if input.ndim == 4 else unsqueeze(input, 0)
     out = blocks(x.shape[2:], kernel, dilation, padding, stride)
     if min(out) < 1:
-        raise RuntimeError(f"Given input with spatial size {list(x.shape[2:])}, kernel_size={list(kernel)}, dilation={list(dilation)}, padding={list(padding)}, "
-                           f"stride={list(stride)}, calculated shape of the array of sliding blocks as {list(out)}, but its components must be at least one.")
+        raise RuntimeError(
+            f"Given input with spatial size {list(x.shape[2:])}, kernel_size={list(kernel)}, "
+            f"dilation={list(dilation)}, padding={list(padding)}, "
+            f"stride={list(stride)}, calculated shape of the array of sliding blocks as {list(out)}, but its "
+            "components must be at least one."
+        )
     if any(padding):
         x = pad(x, (padding[1], padding[1], padding[0], padding[0]))
-    view = as_strided(x.contiguous(), *block_geometry(x.shape, kernel, out, dilation, stride), x.contiguous()._meta.offset)
+    view = as_strided(
+        x.contiguous(), *block_geometry(x.shape, kernel, out, dilation, stride), x.contiguous()._meta.offset
+    )
     result = reshape(view, (x.shape[0], x.shape[1] * prod(kernel), prod(out)))
     return result if input.ndim == 4 else reshape(result, result.shape[1:])
 
@@ -453,18 +545,27 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """The sum of overlapping blocks: (N, C * KH * KW, blocks) to (N, C, H, W), as `torch.nn.functional.fold`."""
     size, kernel, dilation, padding, stride = (pair(v) for v in (output_size, kernel_size, dilation, padding, stride))
     if input.ndim not in (2, 3):
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+            f"input, but got: {list(input.shape)}"
+        )
     x = input if input.ndim == 3 else unsqueeze(input, 0)
     out = blocks(size, kernel, dilation, padding, stride)
     if x.shape[1] % prod(kernel):
-        raise RuntimeError("Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)="
-                           f"{x.shape[1]} and kernel_size=({kernel[0]}, {kernel[1]}).")
+        raise RuntimeError(
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)="
+            f"{x.shape[1]} and kernel_size=({kernel[0]}, {kernel[1]})."
+        )
     if x.shape[2] != prod(out):
-        raise RuntimeError(f"Given output_size=({size[0]}, {size[1]}), kernel_size=({kernel[0]}, {kernel[1]}), dilation=({dilation[0]}, {dilation[1]}), "
-                           f"padding=({padding[0]}, {padding[1]}), stride=({stride[0]}, {stride[1]}), expected size of input's dimension 2 to match the calculated number of "
-                           f"sliding blocks {out[0]} * {out[1]} = {prod(out)}, but got input.size(2)={x.shape[2]}.")
+        raise RuntimeError(
+            f"Given output_size=({size[0]}, {size[1]}), kernel_size=({kernel[0]}, {kernel[1]}), "
+            f"dilation=({dilation[0]}, {dilation[1]}), "
+            f"padding=({padding[0]}, {padding[1]}), stride=({stride[0]}, {stride[1]}), expected size of input's "
+            "dimension 2 to match the calculated number of "
+            f"sliding blocks {out[0]} * {out[1]} = {prod(out)}, but got input.size(2)={x.shape[2]}."
+        )
     c = x.shape[1] // prod(kernel)
-    shape = (x.shape[0], c, *(n + 2 * p for n, p in zip(size, padding)))
+    shape = (x.shape[0], c, *(n + 2 * p for n, p in zip(size, padding, strict=False)))
     geometry = block_geometry(shape, kernel, out, dilation, stride)
     zeros = PUBLIC["zeros"](shape, dtype=x.dtype)
     result = apply(as_strided_add, (zeros, reshape(x, geometry[0])), (*geometry, 0))
@@ -478,7 +579,10 @@ def pixel_shuffle(input, upscale_factor: int):
     r = upscale_factor
     *lead, c, h, w = input.shape
     if c % (r * r):
-        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but input.size(-3)={c} is not divisible by {r * r}")
+        raise RuntimeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
+            f"but input.size(-3)={c} is not divisible by {r * r}"
+        )
     x = reshape(input, (count(lead), c // (r * r), r, r, h, w))
     return reshape(permute_op(x, (0, 1, 4, 2, 5, 3)), (*lead, c // (r * r), h * r, w * r))
 
@@ -488,8 +592,13 @@ def pixel_unshuffle(input, downscale_factor: int):
     r = downscale_factor
     *lead, c, h, w = input.shape
     if h % r or w % r:
-        raise RuntimeError(f"pixel_unshuffle expects height to be divisible by downscale_factor, but input.size(-2)={h} is not divisible by {r}" if h % r else
-                           f"pixel_unshuffle expects width to be divisible by downscale_factor, but input.size(-1)={w} is not divisible by {r}")
+        raise RuntimeError(
+            f"pixel_unshuffle expects height to be divisible by downscale_factor, but input.size(-2)={h} is not "
+            f"divisible by {r}"
+            if h % r
+            else "pixel_unshuffle expects width to be divisible by downscale_factor, "
+            f"but input.size(-1)={w} is not divisible by {r}"
+        )
     x = reshape(input, (count(lead), c, h // r, r, w // r, r))
     return reshape(permute_op(x, (0, 1, 3, 5, 2, 4)), (*lead, c * r * r, h // r, w // r))
 
@@ -508,10 +617,12 @@ def meshgrid(*tensors, indexing: str = "ij"):
     if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
         tensors = tuple(tensors[0])
     if indexing not in ("ij", "xy"):
-        raise RuntimeError(f"torch.meshgrid: indexing must be one of \"xy\" or \"ij\", but received: {indexing}")
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     if any(t.ndim > 1 for t in tensors):
-        raise RuntimeError("torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
-                           f"{next(list(t.shape) for t in tensors if t.ndim > 1)}")
+        raise RuntimeError(
+            "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: "
+            f"{next(list(t.shape) for t in tensors if t.ndim > 1)}"
+        )
     swap = indexing == "xy" and len(tensors) >= 2
     given = (tensors[1], tensors[0], *tensors[2:]) if swap else tensors
     shape = [t._meta.numel for t in given]
@@ -528,12 +639,30 @@ def cartesian_prod(*tensors):
     return stack([reshape(g, (g._meta.numel,)) for g in meshgrid(*tensors)], 1)
 
 
-for _f in (cat, stack, hstack, vstack, dstack, column_stack, block_diag, tile, repeat_interleave, flip, fliplr, flipud, roll, rot90, pixel_shuffle, pixel_unshuffle,
-           channel_shuffle, meshgrid, cartesian_prod):
+for _f in (
+    cat,
+    stack,
+    hstack,
+    vstack,
+    dstack,
+    column_stack,
+    block_diag,
+    tile,
+    repeat_interleave,
+    flip,
+    fliplr,
+    flipud,
+    roll,
+    rot90,
+    pixel_shuffle,
+    pixel_unshuffle,
+    channel_shuffle,
+    meshgrid,
+    cartesian_prod,
+):
     PUBLIC[_f.__name__] = _f
 for _f in (repeat, tile, repeat_interleave, flip, fliplr, flipud, roll, rot90):
     METHODS[_f.__name__] = _f
 PUBLIC["concat"] = PUBLIC["concatenate"] = cat
 PUBLIC["row_stack"] = vstack
 PUBLIC["constant_pad_nd"] = lambda input, pad_widths, value=0: pad(input, pad_widths, "constant", value)
-

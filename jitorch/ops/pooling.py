@@ -1,8 +1,9 @@
 """Pooling over one, two or three dimensions, and changes of resolution.
 
-Max pooling is an entry with two results, values and indices; its gradient writes through the indices. Average pooling is a composition:
-a sum over the windows, which are a view.
+Max pooling is an entry with two results, values and indices; its gradient writes through the indices. Average pooling
+is a composition: a sum over the windows, which are a view.
 """
+
 from __future__ import annotations
 
 from math import prod
@@ -31,7 +32,10 @@ def numbers(name: str, what: str, value, n: int) -> tuple[int, ...]:
 
 
 def pooled_size(size: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    """The number of windows; with ceil_mode the last one may hang over, but must start inside the input or its left padding."""
+    """The number of windows.
+
+    With ceil_mode the last one may hang over, but must start inside the input or its left padding.
+    """
     span = size + 2 * p - d * (k - 1) - 1
     out = (-(-span // s) if ceil_mode else span // s) + 1
     return out - 1 if ceil_mode and (out - 1) * s >= size + p else out
@@ -43,60 +47,86 @@ def prepare(name: str, n: int, input, kernel_size, stride, padding, dilation, ce
     stride = kernel if stride is None or stride == [] or stride == () else numbers(name, "stride", stride, n)
     padding, dilation = numbers(name, "padding", padding, n), numbers(name, "dilation", dilation, n)
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"{name}: Expected {n + 1}D or {n + 2}D input tensor, but got input of size {list(input.shape)}")
+        raise RuntimeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D input tensor, but got input of size {list(input.shape)}"
+        )
     if any(k <= 0 for k in kernel):
-        raise RuntimeError(f"kernel size should be greater than zero, but got {' '.join(f'k{a}: {k}' for a, k in zip('DHW'[-n:], kernel))}")
+        raise RuntimeError(
+            "kernel size should be greater than zero, but got "
+            f"{' '.join(f'k{a}: {k}' for a, k in zip('DHW'[-n:], kernel, strict=False))}"
+        )
     if any(s <= 0 for s in stride):
-        raise RuntimeError("stride should not be zero" if 0 in stride else f"stride should be greater than zero, but got {list(stride)}")
+        raise RuntimeError(
+            "stride should not be zero"
+            if 0 in stride
+            else f"stride should be greater than zero, but got {list(stride)}"
+        )
     if any(d <= 0 for d in dilation):
         raise RuntimeError(f"dilation should be greater than zero, but got {list(dilation)}")
-    for p, k, d in zip(padding, kernel, dilation):
+    for p, k, d in zip(padding, kernel, dilation, strict=False):
         if p < 0:
             raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
         if p > ((k - 1) * d + 1) // 2:
-            raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}")
-    out = tuple(pooled_size(m, k, s, p, d, ceil_mode) for m, k, s, p, d in zip(input.shape[-n:], kernel, stride, padding, dilation))
+            raise RuntimeError(
+                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
+                f"dilation={d}"
+            )
+    out = tuple(
+        pooled_size(m, k, s, p, d, ceil_mode)
+        for m, k, s, p, d in zip(input.shape[-n:], kernel, stride, padding, dilation, strict=False)
+    )
     if any(o <= 0 for o in out):
-        raise RuntimeError(f"Given input size: ({'x'.join(map(str, input.shape[-n - 1:]))}). Calculated output size: "
-                           f"({'x'.join(map(str, (input.shape[-n - 1], *out)))}). Output size is too small")
-    if any(m == 0 for m in input.shape[-n - 1:]):
+        raise RuntimeError(
+            f"Given input size: ({'x'.join(map(str, input.shape[-n - 1 :]))}). Calculated output size: "
+            f"({'x'.join(map(str, (input.shape[-n - 1], *out)))}). Output size is too small"
+        )
+    if any(m == 0 for m in input.shape[-n - 1 :]):
         raise RuntimeError(f"{name}: Expected tensor with optional 0 dim batch size, but got: {list(input.shape)}")
     return kernel, stride, padding, dilation, out
 
 
 def lowest(dtype):
-    return float("-inf") if dtype.category == FLOAT else False if dtype.category == BOOL else int(np.iinfo(dtype.np).min)
+    return (
+        float("-inf") if dtype.category == FLOAT else False if dtype.category == BOOL else int(np.iinfo(dtype.np).min)
+    )
 
 
 # -- max pooling -----------------------------------------------------------------------------------------------------
 # attrs: kernel, stride, padding, dilation, output sizes; dimensions before the pooled ones are all alike
 
+
 def max_pool_infer(m, kernel, stride, padding, dilation, out):
-    shape = (*m.shape[:len(m.shape) - len(out)], *out)
+    shape = (*m.shape[: len(m.shape) - len(out)], *out)
     return Meta(shape, m.dtype), Meta(shape, int64)
 
 
 def window_sizes(kernel, stride, dilation, out) -> list[int]:
     """How long an axis must be so that every window fits."""
-    return [s * (o - 1) + d * (k - 1) + 1 for k, s, d, o in zip(kernel, stride, dilation, out)]
+    return [s * (o - 1) + d * (k - 1) + 1 for k, s, d, o in zip(kernel, stride, dilation, out, strict=False)]
 
 
 def max_pool_reference(x, kernel, stride, padding, dilation, out):
     n = len(kernel)
     lead, sizes = x.shape[:-n], x.shape[-n:]
     need = window_sizes(kernel, stride, dilation, out)
-    widths = [(0, 0)] * len(lead) + [(p, max(0, t - p - m)) for p, t, m in zip(padding, need, sizes)]
+    widths = [(0, 0)] * len(lead) + [(p, max(0, t - p - m)) for p, t, m in zip(padding, need, sizes, strict=False)]
     low = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min if x.dtype.kind != "b" else False
-    big = np.ascontiguousarray(np.pad(x, widths, constant_values=low)) if any(map(any, widths)) else np.ascontiguousarray(x)
+    big = (
+        np.ascontiguousarray(np.pad(x, widths, constant_values=low))
+        if any(map(any, widths))
+        else np.ascontiguousarray(x)
+    )
     positions = position_grid(sizes, kernel, stride, padding, dilation, out)
     best = index = None
     steps = [slice(None)] * len(lead)
     for tap in np.ndindex(*kernel):
-        seen = big[(*steps, *(slice(t * d, t * d + s * (o - 1) + 1, s) for t, d, s, o in zip(tap, dilation, stride, out)))]
+        ends = zip(tap, dilation, stride, out, strict=True)
+        place = (*steps, *(slice(t * d, t * d + s * (o - 1) + 1, s) for t, d, s, o in ends))
+        seen = big[place]
         here = positions[tap]
         if best is None:
             first = np.zeros(out, np.int64)
-            for i, (o, s, p, d, m) in enumerate(zip(out, stride, padding, dilation, sizes)):
+            for i, (o, s, p, d, m) in enumerate(zip(out, stride, padding, dilation, sizes, strict=False)):
                 start = np.arange(o) * s - p
                 start += -(np.minimum(start, 0) // d) * d
                 first = first * m + start.reshape([-1 if j == i else 1 for j in range(n)])
@@ -110,9 +140,10 @@ def position_grid(sizes, kernel, stride, padding, dilation, out) -> np.ndarray:
     """(kernel, out): the flat index of what each tap sees, -1 outside."""
     n = len(sizes)
     flat, inside = np.zeros((1,) * 2 * n, np.int64), np.ones((1,) * 2 * n, bool)
-    for i, (m, k, s, p, d, o) in enumerate(zip(sizes, kernel, stride, padding, dilation, out)):
-        at = (np.arange(k) * d).reshape([-1 if j == i else 1 for j in range(2 * n)]) + (
-            np.arange(o) * s - p).reshape([-1 if j == n + i else 1 for j in range(2 * n)])
+    for i, (m, k, s, p, d, o) in enumerate(zip(sizes, kernel, stride, padding, dilation, out, strict=False)):
+        at = (np.arange(k) * d).reshape([-1 if j == i else 1 for j in range(2 * n)]) + (np.arange(o) * s - p).reshape(
+            [-1 if j == n + i else 1 for j in range(2 * n)]
+        )
         flat, inside = flat * m + at, inside & (at >= 0) & (at < m)
     return np.where(inside, flat, -1)
 
@@ -121,20 +152,30 @@ def max_pool_lower(b, x, kernel, stride, padding, dilation, out):
     n = len(kernel)
     lead, sizes = x.shape[:-n], x.shape[-n:]
     need = window_sizes(kernel, stride, dilation, out)
-    big = [max(m + p, t) for m, p, t in zip(sizes, padding, need)]
+    big = [max(m + p, t) for m, p, t in zip(sizes, padding, need, strict=False)]
     if list(sizes) != big:
         strides = contiguous_strides((*lead, *big))
-        offset = sum(p * s for p, s in zip(padding, strides[-n:]))
+        offset = sum(p * s for p, s in zip(padding, strides[-n:], strict=False))
         x = b.place(lowest(x.dtype), (*lead, *big), [(x, strides, offset)], x.dtype)
     strides = contiguous_strides(x.shape)
-    windows = b.strided(x, (*lead, *out, *kernel), (*strides[:-n], *(s * t for s, t in zip(strides[-n:], stride)),
-                                                    *(s * d for s, d in zip(strides[-n:], dilation))), 0)
+    windows = b.strided(
+        x,
+        (*lead, *out, *kernel),
+        (
+            *strides[:-n],
+            *(s * t for s, t in zip(strides[-n:], stride, strict=False)),
+            *(s * d for s, d in zip(strides[-n:], dilation, strict=False)),
+        ),
+        0,
+    )
     k, rank = len(lead), len(lead) + 2 * n
     dims = range(k + n, rank)
     best = b.reduce("max", windows, dims)
     flat, inside = None, None
-    for i, (m, s, p, d) in enumerate(zip(sizes, stride, padding, dilation)):
-        at = (b.iota(only(rank, k + i, out[i]), k + i) * s + b.iota(only(rank, k + n + i, kernel[i]), k + n + i) * d) - p
+    for i, (m, s, p, d) in enumerate(zip(sizes, stride, padding, dilation, strict=False)):
+        at = (
+            b.iota(only(rank, k + i, out[i]), k + i) * s + b.iota(only(rank, k + n + i, kernel[i]), k + n + i) * d
+        ) - p
         flat = at if flat is None else flat * m + at
         if list(sizes) != big:
             ok = (at >= 0) & (at < m)
@@ -142,7 +183,7 @@ def max_pool_lower(b, x, kernel, stride, padding, dilation, out):
     hit = windows.eq(best)
     far = prod(sizes)
     position = b.where(hit, flat, far)
-    if x.dtype.category == FLOAT:      # the last NaN wins
+    if x.dtype.category == FLOAT:  # the last NaN wins
         position = b.where(b.map("isnan", windows), -1 - flat, position)
     if inside is not None:
         position = b.where(inside, position, far)
@@ -159,12 +200,18 @@ def only(rank: int, dim: int, size: int) -> list[int]:
 def max_pool_vjp(ctx, g, _):
     kernel, stride, padding, dilation, out = ctx.attrs
     shape = tuple(ctx.metas[0].shape)
-    tiles = stride == kernel and not any(padding) and all(d == 1 or k == 1 for d, k in zip(dilation, kernel)) and all(
-        o * k <= m for o, k, m in zip(out, kernel, shape[-len(out):]))
+    tiles = (
+        stride == kernel
+        and not any(padding)
+        and all(d == 1 or k == 1 for d, k in zip(dilation, kernel, strict=False))
+        and all(o * k <= m for o, k, m in zip(out, kernel, shape[-len(out) :], strict=False))
+    )
     return (apply(max_pool_backward_op, (g, ctx.output(1)), (shape, len(out), kernel if tiles else None)),)
 
 
-# attrs: the shape of what was pooled, how many dimensions were, and the kernel where windows are tiles (each element is in one at most)
+# attrs: the shape of what was pooled, how many dimensions were, and the kernel where windows are tiles (each element is
+# in one at most)
+
 
 def backward_reference(g, index, shape, n, tiles):
     plane = prod(shape[-n:])
@@ -186,14 +233,19 @@ def backward_lower(b, g, index, shape, n, tiles):
         return b.scatter("add", b.full(shape, 0, g.dtype), linear, g)
     split = (*lead, *(s for o in out for s in (o, 1)))
     rank, flat = len(split), None
-    for i, (o, t, m) in enumerate(zip(out, tiles, sizes)):
+    for i, (o, t, m) in enumerate(zip(out, tiles, sizes, strict=False)):
         at = b.iota(only(rank, k + 2 * i, o), k + 2 * i) * t + b.iota(only(rank, k + 2 * i + 1, t), k + 2 * i + 1)
         flat = at if flat is None else flat * m + at
     value = b.where(b.reshape(index, split).eq(flat), b.reshape(g, split), 0)
-    if all(o * t == m for o, t, m in zip(out, tiles, sizes)):
+    if all(o * t == m for o, t, m in zip(out, tiles, sizes, strict=False)):
         return b.reshape(value, shape)
     strides = contiguous_strides(shape)
-    return b.place(0, shape, [(value, (*strides[:k], *(v for s, t in zip(strides[k:], tiles) for v in (s * t, s))), 0)], g.dtype)
+    return b.place(
+        0,
+        shape,
+        [(value, (*strides[:k], *(v for s, t in zip(strides[k:], tiles, strict=False) for v in (s * t, s))), 0)],
+        g.dtype,
+    )
 
 
 def backward_vjp(ctx, g):
@@ -205,10 +257,23 @@ def backward_vjp(ctx, g):
     return (reshape(picked, index.shape), None)
 
 
-max_pool_op = Op("max_pool_with_indices", infer=max_pool_infer, reference=max_pool_reference, lower=max_pool_lower, vjp=max_pool_vjp, saves="o",
-                 grad_name="MaxPool2DWithIndicesBackward0")
-max_pool_backward_op = Op("max_pool_backward", infer=lambda g, index, shape, n, tiles: Meta(shape, g.dtype), reference=backward_reference,
-                          lower=backward_lower, vjp=backward_vjp, saves="1")
+max_pool_op = Op(
+    "max_pool_with_indices",
+    infer=max_pool_infer,
+    reference=max_pool_reference,
+    lower=max_pool_lower,
+    vjp=max_pool_vjp,
+    saves="o",
+    grad_name="MaxPool2DWithIndicesBackward0",
+)
+max_pool_backward_op = Op(
+    "max_pool_backward",
+    infer=lambda g, index, shape, n, tiles: Meta(shape, g.dtype),
+    reference=backward_reference,
+    lower=backward_lower,
+    vjp=backward_vjp,
+    saves="1",
+)
 
 
 def max_pool(name: str, n: int, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
@@ -219,12 +284,16 @@ def max_pool(name: str, n: int, input, kernel_size, stride, padding, dilation, c
     return (values, indices) if return_indices else values
 
 
-def max_pool1d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False):
+def max_pool1d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
+):
     """The largest element of every window over (N, C, L) or (C, L); with return_indices also where it was."""
     return max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False):
+def max_pool2d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
+):
     """The largest element of every window over (N, C, H, W) or (C, H, W); with return_indices also where it was.
 
     stride: the kernel's size unless given. Raises RuntimeError where a window doesn't fit.
@@ -236,7 +305,9 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
     return max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False):
+def max_pool3d(
+    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode: bool = False, return_indices: bool = False
+):
     """The largest element of every window over (N, C, D, H, W) or (C, D, H, W)."""
     return max_pool("max_pool3d", 3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
@@ -245,7 +316,7 @@ def max_pool3d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 def window_counts(sizes, kernel, stride, padding, out, include_pad: bool) -> np.ndarray:
     """How many elements each window averages over, as an array of the output sizes."""
     counts = np.ones((1,) * len(sizes), np.int64)
-    for i, (m, k, s, p, o) in enumerate(zip(sizes, kernel, stride, padding, out)):
+    for i, (m, k, s, p, o) in enumerate(zip(sizes, kernel, stride, padding, out, strict=False)):
         start = np.arange(o) * s - p
         stop = np.minimum(start + k, m + p)
         length = stop - start if include_pad else np.minimum(stop, m) - np.maximum(start, 0)
@@ -261,10 +332,10 @@ def avg_pool(name: str, n: int, input, kernel_size, stride, padding, ceil_mode, 
     kernel, stride, padding, _, out = prepare(name, n, input, kernel_size, stride, padding, 1, ceil_mode)
     sizes = input.shape[-n:]
     need = window_sizes(kernel, stride, (1,) * n, out)
-    after = [max(0, t - p - m) for t, p, m in zip(need, padding, sizes)]
+    after = [max(0, t - p - m) for t, p, m in zip(need, padding, sizes, strict=False)]
     x = input
     if any(padding) or any(after):
-        x = pad(x, [v for p, a in reversed(list(zip(padding, after))) for v in (p, a)])
+        x = pad(x, [v for p, a in reversed(list(zip(padding, after, strict=False))) for v in (p, a)])
     for i in range(n):
         x = unfold(x, input.ndim - n + i, kernel[i], stride[i])
     total = x.sum(tuple(range(-n, 0)))
@@ -286,19 +357,39 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode: bool = Fal
     return avg_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None):
+def avg_pool2d(
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+):
     """The mean of every window over (N, C, H, W) or (C, H, W); padding counts unless count_include_pad is False."""
-    return avg_pool("avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool(
+        "avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
 
 
-def avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None):
+def avg_pool3d(
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+):
     """The mean of every window over (N, C, D, H, W) or (C, D, H, W)."""
-    return avg_pool("avg_pool3d", 3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return avg_pool(
+        "avg_pool3d", 3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
 
 
 def lp_pool(n: int, input, norm_type, kernel_size, stride, ceil_mode):
     kernel = numbers("lp_pool", "kernel_size", kernel_size, n)
-    mean = {1: avg_pool1d, 2: avg_pool2d, 3: avg_pool3d}[n](input ** norm_type, kernel, stride, 0, ceil_mode)
+    mean = {1: avg_pool1d, 2: avg_pool2d, 3: avg_pool3d}[n](input**norm_type, kernel, stride, 0, ceil_mode)
     return (mean.sgn() * mean.abs().relu() * prod(kernel)) ** (1.0 / norm_type)
 
 
@@ -327,10 +418,15 @@ def adaptive_sizes(name: str, n: int, input, output_size) -> tuple[int, ...]:
     if len(sizes) != n:
         raise RuntimeError(f"{name}: output_size must be {n}")
     if any(m == 0 for m in input.shape[1:]):
-        raise RuntimeError(f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes {list(input.shape)}")
+        raise RuntimeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
+            f"{list(input.shape)}"
+        )
     out = tuple(input.shape[i - n] if s is None else int(s) for i, s in enumerate(sizes))
     if any(s < 0 for s in out):
-        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {list(out)}")
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0 but received {list(out)}"
+        )
     return out
 
 
@@ -343,13 +439,13 @@ def bounds(m: int, o: int) -> tuple[np.ndarray, np.ndarray]:
 def adaptive_avg_pool(name: str, n: int, input, output_size):
     out = adaptive_sizes(name, n, input, output_size)
     sizes = tuple(input.shape[-n:])
-    if all(o and m % o == 0 for m, o in zip(sizes, out)):
+    if all(o and m % o == 0 for m, o in zip(sizes, out, strict=False)):
         if all(o == 1 for o in out):
             return input.mean(tuple(range(-n, 0)), keepdim=True)
-        kernel = tuple(m // o for m, o in zip(sizes, out))
+        kernel = tuple(m // o for m, o in zip(sizes, out, strict=False))
         return {1: avg_pool1d, 2: avg_pool2d, 3: avg_pool3d}[n](input, kernel, kernel)
     x = input
-    for i, (m, o) in enumerate(zip(sizes, out)):
+    for i, (m, o) in enumerate(zip(sizes, out, strict=False)):
         dim = x.ndim - n + i
         if m != o:
             x = averaged(x, dim, m, o)
@@ -366,6 +462,7 @@ def averaged(x, dim: int, m: int, o: int):
     rest = (1,) * (x.ndim - dim - 1)
     keep = from_array(np.ascontiguousarray(inside).reshape(o, longest, *rest))
     from .indexing import masked_fill
+
     total = masked_fill(picked, keep.logical_not(), 0.0).sum(dim + 1)
     return total / from_array((stop - start).astype(x.dtype.np).reshape(o, *rest))
 
@@ -389,17 +486,18 @@ def adaptive_max_reference(x, out):
     n = len(out)
     lead, sizes = x.shape[:-n], x.shape[-n:]
     values, indices = np.empty((*lead, *out), x.dtype), np.empty((*lead, *out), np.int64)
-    limits = [bounds(m, o) for m, o in zip(sizes, out)]
+    limits = [bounds(m, o) for m, o in zip(sizes, out, strict=False)]
     flat = np.arange(prod(sizes)).reshape(sizes)
     for at in np.ndindex(*out):
-        region = tuple(slice(start[i], stop[i]) for (start, stop), i in zip(limits, at))
-        part = x[(..., *region)].reshape(*lead, -1)
+        region = tuple(slice(start[i], stop[i]) for (start, stop), i in zip(limits, at, strict=False))
+        source, target = (..., *region), (..., *at)
+        part = x[source].reshape(*lead, -1)
         best = part.argmax(-1)
         if x.dtype.kind == "f":
             nan = np.isnan(part)
             best = np.where(nan.any(-1), part.shape[-1] - 1 - nan[..., ::-1].argmax(-1), best)
-        values[(..., *at)] = np.take_along_axis(part, best[..., None], -1)[..., 0]
-        indices[(..., *at)] = flat[region].reshape(-1)[best]
+        values[target] = np.take_along_axis(part, best[..., None], -1)[..., 0]
+        indices[target] = flat[region].reshape(-1)[best]
     return values, indices
 
 
@@ -407,15 +505,20 @@ def adaptive_max_vjp(ctx, g, _):
     return (apply(max_pool_backward_op, (g, ctx.output(1)), (tuple(ctx.metas[0].shape), len(ctx.attrs[0]), None)),)
 
 
-adaptive_max_op = Op("adaptive_max_pool", infer=lambda m, out: (Meta((*m.shape[:-len(out)], *out), m.dtype), Meta((*m.shape[:-len(out)], *out), int64)),
-                     reference=adaptive_max_reference, vjp=adaptive_max_vjp, saves="o")
+adaptive_max_op = Op(
+    "adaptive_max_pool",
+    infer=lambda m, out: (Meta((*m.shape[: -len(out)], *out), m.dtype), Meta((*m.shape[: -len(out)], *out), int64)),
+    reference=adaptive_max_reference,
+    vjp=adaptive_max_vjp,
+    saves="o",
+)
 
 
 def adaptive_max_pool(name: str, n: int, input, output_size, return_indices: bool):
     out = adaptive_sizes(name, n, input, output_size)
     sizes = tuple(input.shape[-n:])
-    if all(o and m % o == 0 for m, o in zip(sizes, out)):
-        kernel = tuple(m // o for m, o in zip(sizes, out))
+    if all(o and m % o == 0 for m, o in zip(sizes, out, strict=False)):
+        kernel = tuple(m // o for m, o in zip(sizes, out, strict=False))
         values, indices = apply(max_pool_op, (input,), (kernel, kernel, (0,) * n, (1,) * n, out))
     else:
         values, indices = apply(adaptive_max_op, (input,), (out,))
@@ -445,15 +548,28 @@ def max_unpool(name: str, n: int, input, indices, kernel_size, stride, padding, 
     if indices.dtype is not int64:
         raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype.label}")
     if input.shape != indices.shape:
-        raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}")
-    default = tuple((m - 1) * s - 2 * p + k for m, s, p, k in zip(input.shape[-n:], stride, padding, kernel))
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+            f"tensor with shape: {list(indices.shape)}"
+        )
+    default = tuple(
+        (m - 1) * s - 2 * p + k for m, s, p, k in zip(input.shape[-n:], stride, padding, kernel, strict=False)
+    )
     sizes = default if output_size is None else tuple(output_size)[-n:]
-    if any(abs(s - d) >= t for s, d, t in zip(sizes, default, stride)):
-        raise ValueError(f"invalid output_size {list(sizes)} (dim 0 must be between {default[0] - stride[0]} and {default[0] + stride[0]})")
+    if any(abs(s - d) >= t for s, d, t in zip(sizes, default, stride, strict=False)):
+        raise ValueError(
+            f"invalid output_size {list(sizes)} (dim 0 must be between {default[0] - stride[0]} and "
+            f"{default[0] + stride[0]})"
+        )
     lead = tuple(input.shape[:-n])
     from .indexing import scatter
-    flat = scatter(filled((*lead, prod(sizes)), 0, input.dtype), len(lead), reshape(indices, (*lead, prod(input.shape[-n:]))),
-                   reshape(input, (*lead, prod(input.shape[-n:]))))
+
+    flat = scatter(
+        filled((*lead, prod(sizes)), 0, input.dtype),
+        len(lead),
+        reshape(indices, (*lead, prod(input.shape[-n:]))),
+        reshape(input, (*lead, prod(input.shape[-n:]))),
+    )
     return reshape(flat, (*lead, *sizes))
 
 
@@ -476,39 +592,64 @@ def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_siz
 LINEAR_MODES = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 
 
-def interpolate(input, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool | None = None,
-                recompute_scale_factor: bool | None = None, antialias: bool = False):
-    """Resampled to `size`, or by `scale_factor`: "nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic" or "area".
+def interpolate(
+    input,
+    size=None,
+    scale_factor=None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+):
+    """Resampled to `size`, or by `scale_factor`.
 
+    mode: "nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic" or "area".
     Raises ValueError or NotImplementedError as PyTorch does; antialias is not supported.
     """
     n = input.ndim - 2
     if antialias:
-        raise NotImplementedError("interpolate(): antialias=True is not supported; average first, for example with avg_pool2d")
+        raise NotImplementedError(
+            "interpolate(): antialias=True is not supported; average first, for example with avg_pool2d"
+        )
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
-        raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
+        )
     if (size is None) == (scale_factor is None):
-        raise ValueError("only one of size or scale_factor should be defined" if size is not None else "either size or scale_factor should be defined")
+        raise ValueError(
+            "only one of size or scale_factor should be defined"
+            if size is not None
+            else "either size or scale_factor should be defined"
+        )
     if mode in LINEAR_MODES and LINEAR_MODES[mode] != n:
         raise NotImplementedError(f"Got {input.ndim}D input, but {mode} mode needs {LINEAR_MODES[mode] + 2}D input")
     if mode not in (*LINEAR_MODES, "nearest", "nearest-exact", "area"):
-        raise NotImplementedError("Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | "
-                                  f"nearest-exact (got {mode})".format(input.ndim))
+        raise NotImplementedError(
+            "Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D) for the modes: nearest | linear | "
+            "bilinear | bicubic | trilinear | area | "
+            f"nearest-exact (got {mode})".format(input.ndim)
+        )
     sizes = input.shape[2:]
     if size is not None:
         out = (int(size),) * n if isinstance(size, int) else tuple(int(s) for s in size)
         if len(out) != n:
-            raise ValueError(f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(sizes)} and output size of {list(out)}. "
-                             "Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) format.")
+            raise ValueError(
+                "Input and output must have the same number of spatial dimensions, but got input with spatial "
+                f"dimensions of {list(sizes)} and output size of {list(out)}. "
+                "Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) "
+                "format."
+            )
         scales: list = [None] * n
     else:
-        factors = [float(scale_factor)] * n if isinstance(scale_factor, (int, float)) else [float(f) for f in scale_factor]
-        out = tuple(int(np.floor(m * f)) for m, f in zip(sizes, factors))
+        factors = (
+            [float(scale_factor)] * n if isinstance(scale_factor, (int, float)) else [float(f) for f in scale_factor]
+        )
+        out = tuple(int(np.floor(m * f)) for m, f in zip(sizes, factors, strict=False))
         scales = [None] * n if recompute_scale_factor else list(factors)
     if mode == "area":
         return adaptive_avg_pool("area", n, input, out)
     x = input
-    for i, (m, o, f) in enumerate(zip(sizes, out, scales)):
+    for i, (m, o, f) in enumerate(zip(sizes, out, scales, strict=False)):
         if m == o and (f is None or f == 1.0 or mode in ("nearest", "nearest-exact")) and (f is None or f == 1.0):
             continue
         x = resampled(x, 2 + i, m, o, f, mode, bool(align_corners))
@@ -532,12 +673,14 @@ def resampled(x, dim: int, m: int, o: int, factor, mode: str, corners: bool):
     low = np.floor(at)
     t = (at - low).astype(x.dtype.np)
     if mode == "bicubic":
-        taps = [(k, w) for k, w in zip((-1, 0, 1, 2), cubic_weights(t))]
+        taps = [(k, w) for k, w in zip((-1, 0, 1, 2), cubic_weights(t), strict=False)]
     else:
         taps = [(0, 1 - t), (1, t)]
     total = None
     for k, w in taps:
-        part = picked_at(x, dim, np.clip(low + k, 0, m - 1)) * from_array(np.ascontiguousarray(w, x.dtype.np).reshape(-1, *(1,) * (x.ndim - dim - 1)))
+        part = picked_at(x, dim, np.clip(low + k, 0, m - 1)) * from_array(
+            np.ascontiguousarray(w, x.dtype.np).reshape(-1, *(1,) * (x.ndim - dim - 1))
+        )
         total = part if total is None else total + part
     return total
 
@@ -551,12 +694,24 @@ def cubic_weights(t):
 
     def far(d):
         return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
     return far(1 + t), near(t), near(1 - t), far(2 - t)
 
 
 def picked_at(x, dim: int, index: np.ndarray):
     from .indexing import index_select
+
     return index_select(x, dim, from_array(index.astype(np.int64)))
+
+
+def upsample_nearest(input, size=None, scale_factor=None):
+    """As `interpolate` with mode "nearest"."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(input, size=None, scale_factor=None):
+    """As `interpolate` with mode "bilinear" and align_corners."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
 
 
 def upsample(input, size=None, scale_factor=None, mode: str = "nearest", align_corners: bool | None = None):
@@ -566,6 +721,7 @@ def upsample(input, size=None, scale_factor=None, mode: str = "nearest", align_c
 
 for _f in (max_pool1d, max_pool2d, max_pool3d, avg_pool1d, adaptive_avg_pool1d):
     PUBLIC[_f.__name__] = _f
-PUBLIC["max_pool1d_with_indices"] = lambda input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False: max_pool1d(
-    input, kernel_size, stride, padding, dilation, ceil_mode, True)
+PUBLIC["max_pool1d_with_indices"] = lambda input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False: (
+    max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+)
 PUBLIC["adaptive_max_pool1d"] = lambda input, output_size: adaptive_max_pool1d(input, output_size, True)

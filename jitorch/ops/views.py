@@ -1,8 +1,9 @@
 """Views: other shapes, strides and offsets over the same storage. Nothing is recorded until a view is read.
 
-A view's entry is a geometry (Meta -> Meta) and a gradient. Geometries are kept in the Meta they start from, so a view in a loop costs
-one dictionary look-up.
+A view's entry is a geometry (Meta -> Meta) and a gradient. Geometries are kept in the Meta they start from, so a view
+in a loop costs one dictionary look-up.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ..dtypes import int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta, Size, contiguous_strides, count
-from ..tensor import assign, check_writable, clone_of, make_view
+from ..tensor import check_writable, clone_of, make_view
 from .dispatch import METHODS, PUBLIC, VIEWS, Op, apply
 
 
@@ -47,18 +48,20 @@ def strided_geometry(m: Meta, shape, strides, offset) -> Meta:
     if len(shape) != len(strides):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in strides):
-        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}")
+        raise RuntimeError(
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(strides)}"
+        )
     return Meta(shape, m.dtype, strides, offset)
 
 
 def storage_size(m: Meta) -> int:
-    return 0 if m.numel == 0 else m.offset + 1 + sum((n - 1) * s for n, s in zip(m.shape, m.strides))
+    return 0 if m.numel == 0 else m.offset + 1 + sum((n - 1) * s for n, s in zip(m.shape, m.strides, strict=False))
 
 
 def overlapping(m_shape, m_strides) -> bool:
     """Whether two indices of a strided geometry may name one element."""
     reach = 0
-    for s, n in sorted((s, n) for s, n in zip(m_strides, m_shape) if n > 1):
+    for s, n in sorted((s, n) for s, n in zip(m_strides, m_shape, strict=False) if n > 1):
         if s <= reach:
             return True
         reach += s * (n - 1)
@@ -115,8 +118,12 @@ def add_reference(base, value, shape, strides, offset):
     rest = [1 if e in loop else n for e, n in enumerate(shape)]
     steps = [s * out.itemsize for s in strides]
     for at in np.ndindex(*(shape[d] for d in loop)):
-        start = offset + sum(i * strides[d] for i, d in zip(at, loop))
-        part = value[tuple(slice(at[loop.index(d)], at[loop.index(d)] + 1) if d in loop else slice(None) for d in range(len(shape)))]
+        start = offset + sum(i * strides[d] for i, d in zip(at, loop, strict=False))
+        part = value[
+            tuple(
+                slice(at[loop.index(d)], at[loop.index(d)] + 1) if d in loop else slice(None) for d in range(len(shape))
+            )
+        ]
         target = np.lib.stride_tricks.as_strided(out[start:], rest, steps)
         target += part
     return out.reshape(base.shape)
@@ -124,7 +131,7 @@ def add_reference(base, value, shape, strides, offset):
 
 def add_lower(b, base, value, shape, strides, offset):
     linear = None
-    for d, (n, s) in enumerate(zip(shape, strides)):
+    for d, (n, s) in enumerate(zip(shape, strides, strict=False)):
         if n > 1 and s:
             term = b.iota([n if e == d else 1 for e in range(len(shape))], d) * s
             linear = term if linear is None else linear + term
@@ -133,10 +140,20 @@ def add_lower(b, base, value, shape, strides, offset):
 
 
 as_strided = ViewOp("as_strided", strided_geometry, as_strided_vjp)
-as_strided_scatter = Op("as_strided_scatter", infer=lambda base, value, *a: Meta(base.shape, base.dtype), reference=scatter_reference,
-                        lower=scatter_lower, vjp=scatter_vjp)
-as_strided_add = Op("_as_strided_add", infer=lambda base, value, *a: Meta(base.shape, base.dtype), reference=add_reference, lower=add_lower,
-                    vjp=lambda ctx, g: (g, as_strided(g.contiguous(), *ctx.attrs)))
+as_strided_scatter = Op(
+    "as_strided_scatter",
+    infer=lambda base, value, *a: Meta(base.shape, base.dtype),
+    reference=scatter_reference,
+    lower=scatter_lower,
+    vjp=scatter_vjp,
+)
+as_strided_add = Op(
+    "_as_strided_add",
+    infer=lambda base, value, *a: Meta(base.shape, base.dtype),
+    reference=add_reference,
+    lower=add_lower,
+    vjp=lambda ctx, g: (g, as_strided(g.contiguous(), *ctx.attrs)),
+)
 
 
 def copy_slices_vjp(ctx, g):
@@ -193,7 +210,10 @@ def full_shape(m: Meta, shape) -> tuple[int, ...]:
     if unknown:
         rest = -count(shape)
         if rest == 0:
-            raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be any value and is ambiguous")
+            raise RuntimeError(
+                f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size "
+                "-1 can be any value and is ambiguous"
+            )
         if m.numel % rest == 0:
             shape = tuple(m.numel // rest if s == -1 else s for s in shape)
     if count(shape) != m.numel or -1 in shape:
@@ -205,8 +225,11 @@ def view_geometry(m: Meta, shape) -> Meta:
     shape = full_shape(m, shape)
     strides = reshape_strides(m, shape)
     if strides is None:
-        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
-                           "subspaces). Use .reshape(...) instead.")
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+            "contiguous "
+            "subspaces). Use .reshape(...) instead."
+        )
     return Meta(shape, m.dtype, strides, m.offset)
 
 
@@ -225,7 +248,9 @@ def view(input, *shape):
     if len(shape) == 1 and hasattr(shape[0], "itemsize"):
         if shape[0] is input.dtype:
             return view_op(input, tuple(input.shape))
-        raise RuntimeError(f"view(dtype): reinterpreting {input.dtype} as {shape[0]} is not supported: use .to({shape[0]}) to convert")
+        raise RuntimeError(
+            f"view(dtype): reinterpreting {input.dtype} as {shape[0]} is not supported: use .to({shape[0]}) to convert"
+        )
     return view_op(input, sizes(shape))
 
 
@@ -242,7 +267,10 @@ def reshape(input, *shape):
 
 def permute_geometry(m: Meta, dims) -> Meta:
     if len(dims) != len(m.shape):
-        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of dimensions i.e. input.dim() = {len(m.shape)} is not equal to len(dims) = {len(dims)}")
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+            f"ordering of dimensions i.e. input.dim() = {len(m.shape)} is not equal to len(dims) = {len(dims)}"
+        )
     dims = [wrap_dim(d, len(m.shape)) for d in dims]
     if len(set(dims)) != len(dims):
         raise RuntimeError("permute(): duplicate dims are not allowed.")
@@ -272,9 +300,16 @@ def transpose_geometry(m: Meta, a, b) -> Meta:
     return permute_geometry(m, order)
 
 
-transpose_op = ViewOp("transpose", transpose_geometry, lambda ctx, g: (transpose_op(g, *ctx.attrs),))
-t_op = ViewOp("t", lambda m: transpose_geometry(m, 0, 1) if len(m.shape) > 1 else Meta(m.shape, m.dtype, m.strides, m.offset),
-              lambda ctx, g: (t_op(g),))
+def transposed_back(ctx, g):
+    return (ctx.op(g, *ctx.attrs),)
+
+
+transpose_op = ViewOp("transpose", transpose_geometry, transposed_back)
+t_op = ViewOp(
+    "t",
+    lambda m: transpose_geometry(m, 0, 1) if len(m.shape) > 1 else Meta(m.shape, m.dtype, m.strides, m.offset),
+    transposed_back,
+)
 
 
 def transpose(input, dim0: int, dim1: int):
@@ -292,14 +327,20 @@ def t(input):
 def expand_geometry(m: Meta, shape) -> Meta:
     extra = len(shape) - len(m.shape)
     if extra < 0:
-        raise RuntimeError(f"expand(torch.{m.dtype.label}Tensor{list(m.shape)}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions in the tensor ({len(m.shape)})")
+        raise RuntimeError(
+            f"expand(torch.{m.dtype.label}Tensor{list(m.shape)}, size={list(shape)}): the number of sizes provided "
+            f"({len(shape)}) must be greater or equal to the number of dimensions in the tensor ({len(m.shape)})"
+        )
     out, strides = [], []
     for i, want in enumerate(shape):
         have, stride = (1, 0) if i < extra else (m.shape[i - extra], m.strides[i - extra])
         if want == -1 and i >= extra:
             want = have
         if want < 0 or (have != 1 and have != want):
-            raise RuntimeError(f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(m.shape)}")
+            raise RuntimeError(
+                f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton "
+                f"dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(m.shape)}"
+            )
         out.append(want)
         strides.append(0 if have == 1 and want != 1 else stride)
     return Meta(out, m.dtype, strides, m.offset)
@@ -379,7 +420,9 @@ def select(input, dim: int, index: int):
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     dim, n = wrap_dim(dim, input.ndim), input.shape[wrap_dim(dim, input.ndim)]
     if not -n <= index < n:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}"
+        )
     return select_op(input, dim, index % n)
 
 
@@ -403,7 +446,12 @@ def diagonal_geometry(m: Meta, offset, a, b) -> Meta:
     length = max(min(rows, cols - offset) if offset >= 0 else min(rows + offset, cols), 0)
     start = m.offset + (offset * m.strides[b] if offset >= 0 else -offset * m.strides[a]) if length else m.offset
     keep = [i for i in range(len(m.shape)) if i not in (a, b)]
-    return Meta([m.shape[i] for i in keep] + [length], m.dtype, [m.strides[i] for i in keep] + [m.strides[a] + m.strides[b]], start)
+    return Meta(
+        [m.shape[i] for i in keep] + [length],
+        m.dtype,
+        [m.strides[i] for i in keep] + [m.strides[a] + m.strides[b]],
+        start,
+    )
 
 
 diagonal_op = ViewOp("diagonal", diagonal_geometry, region_vjp)
@@ -457,7 +505,7 @@ def flatten(input, start_dim: int = 0, end_dim: int = -1):
     if a > b:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     shape = input.shape
-    return input if a == b else reshape(input, (*shape[:a], count(shape[a:b + 1]), *shape[b + 1:]))
+    return input if a == b else reshape(input, (*shape[:a], count(shape[a : b + 1]), *shape[b + 1 :]))
 
 
 def unflatten(input, dim: int, sizes):
@@ -472,8 +520,11 @@ def unflatten(input, dim: int, sizes):
     if -1 in sizes and n % max(-count(sizes), 1) == 0 and count(sizes):
         sizes = tuple(n // -count(sizes) if s == -1 else s for s in sizes)
     if count(sizes) != n or -1 in sizes:
-        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input tensor")
-    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1:]))
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {dim} ({n}) in the input "
+            "tensor"
+        )
+    return reshape(input, (*input.shape[:dim], *sizes, *input.shape[dim + 1 :]))
 
 
 def ravel(input):
@@ -526,22 +577,29 @@ def movedim(input, source, destination):
     source = (source,) if isinstance(source, int) else tuple(source)
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(source) != len(destination):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of dims as destination ({list(destination)} dims)")
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number "
+            f"of dims as destination ({list(destination)} dims)"
+        )
     a, b = [wrap_dim(d, input.ndim) for d in source], [wrap_dim(d, input.ndim) for d in destination]
     for what, dims in (("source", a), ("destination", b)):
         if len(set(dims)) != len(dims):
-            raise RuntimeError(f"movedim: repeated dim in `{what}` ({list(source if what == 'source' else destination)})")
+            raise RuntimeError(
+                f"movedim: repeated dim in `{what}` ({list(source if what == 'source' else destination)})"
+            )
     if input.ndim == 0:
         return permute_op(input, ())
     rest = iter(d for d in range(input.ndim) if d not in a)
-    target = dict(zip(b, a))
+    target = dict(zip(b, a, strict=False))
     return permute_op(input, tuple(target[d] if d in target else next(rest) for d in range(input.ndim)))
 
 
 def adjoint(input):
     """The last two dimensions swapped (the conjugate transpose of real matrices)."""
     if input.ndim < 2:
-        raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+        )
     return transpose_op(input, -2, -1)
 
 
@@ -576,9 +634,14 @@ def split_with_sizes(input, split_sizes, dim: int = 0):
     dim = wrap_dim(dim, input.ndim)
     n, given = input.shape[dim], [int(s) for s in split_sizes]
     if sum(given) != n:
-        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but got split_sizes={given}")
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but "
+            f"got split_sizes={given}"
+        )
     if any(s < 0 for s in given):
-        raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={given}")
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={given}"
+        )
     pieces, at = [], 0
     for size in given:
         pieces.append(slice_op(input, dim, at, size, 1))
@@ -612,17 +675,24 @@ def tensor_split(input, indices_or_sections, dim: int = 0):
         return split_with_sizes(input, [small + 1] * extra + [small] * (cuts - extra), dim)
     ends = [slice(None, c).indices(n)[1] for c in cuts]
     starts = [0, *ends]
-    return tuple(slice_op(input, dim, a, max(b - a, 0), 1) for a, b in zip(starts, [*ends, n]))
+    return tuple(slice_op(input, dim, a, max(b - a, 0), 1) for a, b in zip(starts, [*ends, n], strict=False))
 
 
 def splitter(name: str, dim: int, least: int):
     def fn(input, indices_or_sections):
         if input.ndim < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with {input.ndim} dimensions!")
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a "
+                f"tensor with {input.ndim} dimensions!"
+            )
         d = 0 if name == "hsplit" and input.ndim == 1 else dim
         if isinstance(indices_or_sections, int) and (indices_or_sections <= 0 or input.shape[d] % indices_or_sections):
-            raise RuntimeError(f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} is not divisible by the split_size {indices_or_sections}!")
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {input.shape[d]} "
+                f"is not divisible by the split_size {indices_or_sections}!"
+            )
         return tensor_split(input, indices_or_sections, d)
+
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"`tensor_split` along dimension {dim}{' (0 for vectors)' if name == 'hsplit' else ''}."
     PUBLIC[name] = METHODS[name] = fn
@@ -646,6 +716,7 @@ def at_least(n: int):
         if n > 1 and len(shape) < 2:
             shape = (1, *(shape or (1,)))
         return reshape(x, (*shape, *(1,) * (n - len(shape))))
+
     fn.__name__ = fn.__qualname__ = f"atleast_{n}d"
     fn.__doc__ = f"The tensors with at least {n} dimension{'s' if n > 1 else ''}, as NumPy's function of that name."
     PUBLIC[fn.__name__] = fn
@@ -659,7 +730,10 @@ atleast_1d, atleast_2d, atleast_3d = at_least(1), at_least(2), at_least(3)
 def written(input, src, place: Meta):
     """A copy of input with src where `place`, a geometry over a contiguous tensor, says."""
     if tuple(src.shape) != tuple(place.shape):
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(place.shape)}")
+        raise RuntimeError(
+            f"expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = "
+            f"{list(place.shape)}"
+        )
     if src.dtype is not input.dtype:
         src = src.to(input.dtype)
     return apply(as_strided_scatter, (input, src), (tuple(place.shape), tuple(place.strides), place.offset))
@@ -683,7 +757,9 @@ def select_scatter(input, src, dim: int, index: int):
     dim = wrap_dim(dim, input.ndim)
     n = input.shape[dim]
     if not -n <= index < n:
-        raise IndexError(f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}")
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {dim}"
+        )
     return written(input, src, select_geometry(natural(input), dim, index % n))
 
 
@@ -708,29 +784,72 @@ def geometry_inplace(name: str, function):
             self._grad_fn, self._output_nr, self._rg = v._grad_fn, v._output_nr, True
         self._storage.version += 1
         return self
+
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form of `{name[:-1]}`: the tensor itself gets the new shape."
     METHODS[name] = method
 
 
-for _name, _function in (("squeeze_", squeeze), ("unsqueeze_", unsqueeze), ("t_", t), ("transpose_", transpose), ("swapaxes_", transpose), ("swapdims_", transpose)):
+for _name, _function in (
+    ("squeeze_", squeeze),
+    ("unsqueeze_", unsqueeze),
+    ("t_", t),
+    ("transpose_", transpose),
+    ("swapaxes_", transpose),
+    ("swapdims_", transpose),
+):
     geometry_inplace(_name, _function)
-geometry_inplace("as_strided_", lambda self, size, stride, storage_offset=None: as_strided(
-    self, tuple(size), tuple(stride), self._meta.offset if storage_offset is None else storage_offset))
+geometry_inplace(
+    "as_strided_",
+    lambda self, size, stride, storage_offset=None: as_strided(
+        self, tuple(size), tuple(stride), self._meta.offset if storage_offset is None else storage_offset
+    ),
+)
 
 
 def copying(name: str, function):
     """`<view>_copy`: the view's elements in memory of their own."""
+
     def fn(*args, **kwargs):
         result = function(*args, **kwargs)
         return tuple(clone_of(r) for r in result) if isinstance(result, tuple) else clone_of(result)
+
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"A copy of what `{name.removesuffix('_copy')}` gives."
     PUBLIC[name] = fn
 
 
-for _f in (view, reshape, permute, transpose, t, expand, squeeze, unsqueeze, select, narrow, diagonal, unfold, flatten, unflatten, ravel, view_as, reshape_as, expand_as,
-           broadcast_to, movedim, adjoint, unbind, split, split_with_sizes, chunk, tensor_split, slice_scatter, select_scatter, diagonal_scatter):
+for _f in (
+    view,
+    reshape,
+    permute,
+    transpose,
+    t,
+    expand,
+    squeeze,
+    unsqueeze,
+    select,
+    narrow,
+    diagonal,
+    unfold,
+    flatten,
+    unflatten,
+    ravel,
+    view_as,
+    reshape_as,
+    expand_as,
+    broadcast_to,
+    movedim,
+    adjoint,
+    unbind,
+    split,
+    split_with_sizes,
+    chunk,
+    tensor_split,
+    slice_scatter,
+    select_scatter,
+    diagonal_scatter,
+):
     METHODS[_f.__name__] = _f
     if _f not in (view, expand, unfold, view_as, reshape_as, expand_as):
         PUBLIC[_f.__name__] = _f
@@ -740,10 +859,26 @@ PUBLIC["moveaxis"] = METHODS["moveaxis"] = movedim
 for _name in ("swapaxes", "swapdims"):
     PUBLIC[_name] = METHODS[_name] = transpose
 PUBLIC["as_strided_scatter"] = METHODS["as_strided_scatter"] = strided_scatter
-for _f in (view, expand, permute, transpose, t, squeeze, unsqueeze, select, narrow, diagonal, unfold, unbind, split, split_with_sizes):
+for _f in (
+    view,
+    expand,
+    permute,
+    transpose,
+    t,
+    squeeze,
+    unsqueeze,
+    select,
+    narrow,
+    diagonal,
+    unfold,
+    unbind,
+    split,
+    split_with_sizes,
+):
     copying(_f.__name__ + "_copy", _f)
 METHODS["narrow_copy"] = PUBLIC["narrow_copy"]
 PUBLIC["unsafe_chunk"] = METHODS["unsafe_chunk"] = chunk
 PUBLIC["unsafe_split"] = METHODS["unsafe_split"] = split
 METHODS["as_strided"] = PUBLIC["as_strided"] = lambda input, size, stride, storage_offset=None: as_strided(
-    input, tuple(size), tuple(stride), input._meta.offset if storage_offset is None else storage_offset)
+    input, tuple(size), tuple(stride), input._meta.offset if storage_offset is None else storage_offset
+)

@@ -12,14 +12,34 @@ def einsum(equation, *shapes):
 
 
 def attention(**kwargs):
-    return lambda torch, t: torch.nn.functional.scaled_dot_product_attention(t(2, 3, 4, 5), t(2, 3, 6, 5), t(2, 3, 6, 7), **kwargs)
+    return lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
+        t(2, 3, 4, 5), t(2, 3, 6, 5), t(2, 3, 6, 7), **kwargs
+    )
 
 
-SHAPES = [((2, 3), (3, 4)), ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((5, 2, 3), (3, 4)), ((5, 2, 3), (5, 3, 4)), ((2, 3), (5, 3, 4)), ((4, 1, 2, 3), (5, 3, 2)),
-          ((3,), (5, 3, 2)), ((5, 2, 3), (3,)), ((0, 3), (3, 2)), ((2, 0), (0, 2)), ((1, 1), (1, 1)), ((33, 17), (17, 40)), ((3, 0, 2), (2, 4))]
+SHAPES = [
+    ((2, 3), (3, 4)),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((4, 1, 2, 3), (5, 3, 2)),
+    ((3,), (5, 3, 2)),
+    ((5, 2, 3), (3,)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 2)),
+    ((1, 1), (1, 1)),
+    ((33, 17), (17, 40)),
+    ((3, 0, 2), (2, 4)),
+]
 
 SAMPLES = {
-    "matmul": [product(a, b) for a, b in SHAPES] + [product(a, b, "float64") for a, b in SHAPES[:6]] + [product(a, b, "int64") for a, b in SHAPES[:8]] + [
+    "matmul": [product(a, b) for a, b in SHAPES]
+    + [product(a, b, "float64") for a, b in SHAPES[:6]]
+    + [product(a, b, "int64") for a, b in SHAPES[:8]]
+    + [
         lambda torch, t: t(3, 2).T @ t(4, 3).T,
         lambda torch, t: t(6, 3)[::2] @ t(3, 4).transpose(0, 1)[:3],
         lambda torch, t: t(2, 3, 4).transpose(1, 2) @ t(2, 3, 5),
@@ -45,16 +65,31 @@ SAMPLES = {
         lambda torch, t: t(3, 3).matrix_power(3),
     ],
     "einsum": [
-        einsum("ij,jk->ik", (2, 3), (3, 4)), einsum("bij,bjk->bik", (2, 3, 4), (2, 4, 5)), einsum("ii->i", (3, 3)), einsum("ij->ji", (2, 3)), einsum("ij->", (2, 3)),
-        einsum("i,j->ij", (2,), (3,)), einsum("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)), einsum("...ij,...jk->...ik", (2, 1, 3, 4), (5, 4, 2)),
-        einsum("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)), einsum("ijk,ijk->i", (2, 3, 4), (2, 3, 4)), einsum("ab,cd", (2, 3), (2, 4)), einsum("ii,i->", (3, 3), (3,)),
+        einsum("ij,jk->ik", (2, 3), (3, 4)),
+        einsum("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+        einsum("ii->i", (3, 3)),
+        einsum("ij->ji", (2, 3)),
+        einsum("ij->", (2, 3)),
+        einsum("i,j->ij", (2,), (3,)),
+        einsum("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+        einsum("...ij,...jk->...ik", (2, 1, 3, 4), (5, 4, 2)),
+        einsum("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
+        einsum("ijk,ijk->i", (2, 3, 4), (2, 3, 4)),
+        einsum("ab,cd", (2, 3), (2, 4)),
+        einsum("ii,i->", (3, 3), (3,)),
         lambda torch, t: torch.einsum(t(2, 3), [0, 1], t(3, 4), [1, 2], [2, 0]),
     ],
     "outer": [lambda torch, t: torch.outer(t(2), t(3)), lambda torch, t: torch.outer(t(2, dtype="int64"), t(3))],
     "kron": [lambda torch, t: torch.kron(t(2, 3), t(4, 2)), lambda torch, t: torch.kron(t(2), t(2, 2))],
     "scaled_dot_product_attention": [
-        attention(), attention(is_causal=True), attention(scale=0.3),
-        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6)),
-        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6, dtype="bool")),
+        attention(),
+        attention(is_causal=True),
+        attention(scale=0.3),
+        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
+            t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6)
+        ),
+        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
+            t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6, dtype="bool")
+        ),
     ],
 }

@@ -30,8 +30,12 @@ def renormalised(torch, t):
 def reduced(mode, **kwargs):
     return [
         lambda torch, t: t(3, 4).scatter_reduce(0, ints(torch, [[0, 2, 0, 1], [0, 2, 1, 1]]), t(2, 4), mode, **kwargs),
-        lambda torch, t: t(3, 4, dtype="float64").scatter_reduce(1, ints(torch, [[3, 0, 3], [1, 1, 1], [0, 1, 2]]), t(3, 3, dtype="float64"), mode, **kwargs),
-        lambda torch, t: t(5, dtype="int64").scatter_reduce(0, ints(torch, [0, 0, 4]), t(3, dtype="int64"), mode, **kwargs),
+        lambda torch, t: t(3, 4, dtype="float64").scatter_reduce(
+            1, ints(torch, [[3, 0, 3], [1, 1, 1], [0, 1, 2]]), t(3, 3, dtype="float64"), mode, **kwargs
+        ),
+        lambda torch, t: t(5, dtype="int64").scatter_reduce(
+            0, ints(torch, [0, 0, 4]), t(3, dtype="int64"), mode, **kwargs
+        ),
         lambda torch, t: t(5).scatter_reduce(0, torch.zeros(0, dtype=torch.int64), t(0), mode, **kwargs),
     ]
 
@@ -95,22 +99,33 @@ SAMPLES = {
         lambda torch, t: t(3, 4, dtype="int64").scatter(1, ints(torch, [[3], [0], [1]]), 5),
         lambda torch, t: t().scatter(0, torch.tensor(0), t()),
         lambda torch, t: t(3, 4).scatter(0, torch.zeros(0, 4, dtype=torch.int64), t(1, 4)),
-        lambda torch, t: torch.zeros(4, 3, dtype=torch.float64).transpose(0, 1).scatter(1, ints(torch, [[0], [3], [2]]), t(3, 1, dtype="float64")),
+        lambda torch, t: (
+            torch.zeros(4, 3, dtype=torch.float64)
+            .transpose(0, 1)
+            .scatter(1, ints(torch, [[0], [3], [2]]), t(3, 1, dtype="float64"))
+        ),
     ],
     "scatter_add": [
         lambda torch, t: t(3, 4).scatter_add(0, ints(torch, [[0, 1, 2, 0], [0, 1, 0, 0]]), t(2, 4)),
-        lambda torch, t: t(3, 4, dtype="float64").scatter_add(1, ints(torch, [[3, 3], [0, 0]]), t(3, 3, dtype="float64", grad=False)),
+        lambda torch, t: t(3, 4, dtype="float64").scatter_add(
+            1, ints(torch, [[3, 3], [0, 0]]), t(3, 3, dtype="float64", grad=False)
+        ),
         lambda torch, t: t(5, dtype="int64").scatter_add(0, ints(torch, [3, 3, 0]), t(4, dtype="int64")),
         lambda torch, t: t().scatter_add(0, torch.tensor(0), t()),
     ],
-    "scatter_reduce": [f for mode in ("sum", "prod", "mean", "amax", "amin") for f in reduced(mode) + reduced(mode, include_self=False)] + [
+    "scatter_reduce": [
+        f for mode in ("sum", "prod", "mean", "amax", "amin") for f in reduced(mode) + reduced(mode, include_self=False)
+    ]
+    + [
         lambda torch, t: t(3, 4).scatter(0, ints(torch, [[0, 1, 2, 0]]), t(1, 4, grad=False), reduce="add").detach(),
         lambda torch, t: t(3, 4).index_reduce(0, ints(torch, [0, 2]), t(2, 4), "amax"),
     ],
     "masked_fill": [
         lambda torch, t: t(3, 4).masked_fill(t(3, 4, dtype="bool"), -INF),
         lambda torch, t: t(3, 1).masked_fill(t(4, dtype="bool"), 2),
-        lambda torch, t: t(3, 4, dtype="float64").transpose(0, 1).masked_fill(t(4, 1, dtype="bool"), t(dtype="float64")),
+        lambda torch, t: (
+            t(3, 4, dtype="float64").transpose(0, 1).masked_fill(t(4, 1, dtype="bool"), t(dtype="float64"))
+        ),
         lambda torch, t: t(3, dtype="int64").masked_fill(t(3, dtype="bool"), 7),
         lambda torch, t: t(3, dtype="bool").masked_fill(t(3, dtype="bool"), True),
         lambda torch, t: t(0, 3).masked_fill(t(0, 3, dtype="bool"), 1.0),
@@ -123,9 +138,15 @@ SAMPLES = {
         lambda torch, t: torch.nn.functional.embedding(torch.tensor(2), t(5, 1)),
         lambda torch, t: torch.nn.functional.embedding(torch.zeros(0, 2, dtype=torch.int64), t(5, 3)),
         renormalised,
-        lambda torch, t: torch.nn.functional.embedding_bag(ints(torch, [[1, 2], [4, 4]]), t(5, 3), mode="sum", per_sample_weights=t(2, 2)),
-        lambda torch, t: torch.nn.functional.embedding_bag(ints(torch, [1, 2, 4, 4]), t(5, 3), ints(torch, [0, 3, 3]), mode="mean"),
-        lambda torch, t: torch.nn.functional.embedding_bag(ints(torch, [1, 2, 4, 4]), t(5, 3), ints(torch, [0, 1]), mode="max", padding_idx=1),
+        lambda torch, t: torch.nn.functional.embedding_bag(
+            ints(torch, [[1, 2], [4, 4]]), t(5, 3), mode="sum", per_sample_weights=t(2, 2)
+        ),
+        lambda torch, t: torch.nn.functional.embedding_bag(
+            ints(torch, [1, 2, 4, 4]), t(5, 3), ints(torch, [0, 3, 3]), mode="mean"
+        ),
+        lambda torch, t: torch.nn.functional.embedding_bag(
+            ints(torch, [1, 2, 4, 4]), t(5, 3), ints(torch, [0, 1]), mode="max", padding_idx=1
+        ),
     ],
     "_scale_gradient": [scaled_embedding],
 }

@@ -9,7 +9,11 @@ def pads(mode):
         lambda torch, t: torch.nn.functional.pad(t(2, 3, 4, 5, dtype="float64"), (1, 2, 3, 0), mode),
         lambda torch, t: torch.nn.functional.pad(t(2, 3, 3, 4).transpose(2, 3), (1, 1, 2, 2), mode),
         lambda torch, t: torch.nn.functional.pad(t(1, 3, 3, 4), (1, 1, 0, 2, 1, 0), mode),
-        lambda torch, t: torch.nn.functional.pad(t(1, 2, 4, dtype="int64"), (1, 1), mode) if mode != "reflect" else torch.nn.functional.pad(t(1, 2, 4), (0, 0), mode),
+        lambda torch, t: (
+            torch.nn.functional.pad(t(1, 2, 4, dtype="int64"), (1, 1), mode)
+            if mode != "reflect"
+            else torch.nn.functional.pad(t(1, 2, 4), (0, 0), mode)
+        ),
     ]
 
 
