@@ -109,7 +109,8 @@ def split(pictures: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Digits, 
     order = np.random.default_rng(seed).permutation(len(labels))
     held = np.concatenate([order[labels[order] == digit][:HELD_OUT] for digit in range(10)])
     rest = np.setdiff1d(order, held)
-    return tuple(Digits(torch.from_numpy(pictures[i]), torch.from_numpy(labels[i])) for i in (rest, held))
+    training, held_out = (Digits(torch.from_numpy(pictures[i]), torch.from_numpy(labels[i])) for i in (rest, held))
+    return training, held_out
 
 
 # -- the model and its training --------------------------------------------------------------------------------------
@@ -118,9 +119,9 @@ class DigitNet(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1)
+        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1, bias=False)     # the normalisation adds one
         self.norm1 = nn.BatchNorm2d(16)
-        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(32)
         self.dropout = nn.Dropout(0.3)
         self.hidden = nn.Linear(32 * 2 * 2, 64)
@@ -139,7 +140,7 @@ def train(model: nn.Module, digits: Digits, epochs: int, lr: float, show: Show) 
     After each step, `show(epoch, part, loss, accuracy)` gets the part of the epoch that is done (0 to 1) and its means
     so far.
     """
-    loader = DataLoader(TensorDataset(*digits), batch_size=BATCH, shuffle=True)
+    loader: DataLoader = DataLoader(TensorDataset(*digits), batch_size=BATCH, shuffle=True)
     optimizer = optim.Adam(model.parameters(), lr=lr)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
     model.train()
