@@ -1,0 +1,1 @@
+"""The benchmark suites and their records; see README.md in this directory."""
