@@ -123,8 +123,8 @@ def result_type(metas) -> dtype:
             level, d = (0 if m.shape else 1), m.dtype
         held = best[level]
         best[level] = d if held is None else promote_types(held, d)
-    result = None
-    for d in best:
-        if d is not None and (result is None or d.category > result.category):
-            result = d if result is None else (d if d.category > result.category else result)
+    result: dtype | None = None
+    for candidate in best:
+        if candidate is not None and (result is None or candidate.category > result.category):
+            result = candidate
     return result or _default

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .autograd.node import GradNode, RemovableHandle, edge_of, state
+from .autograd.node import GradNode, RemovableHandle, state
 from .device import check as check_device
 from .graph.record import Meta, Size, Storage, local
 from .ops import dispatch
@@ -157,7 +157,7 @@ class Tensor:
 
     def _refresh(self) -> bool:
         """A view whose base was written to since: its history is now a view of the base's. Returns requires_grad."""
-        root = self._base
+        root: Any = self._base
         if root._writes != self._seen:
             self._seen = root._writes
             m = self._meta

@@ -20,7 +20,8 @@ def examine(node, results) -> None:
     """Raise RuntimeError, naming the forward line, if a gradient that `node` computed holds a NaN."""
     for i, g in enumerate(results):
         if g is not None and g.dtype.is_floating_point and bool(g.isnan().any()):
-            warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{node.where or '(recorded outside anomaly mode)'}",
+            warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n"
+                          f"{node.where or '(recorded outside anomaly mode)'}",
                           stacklevel=2)
             line = (node.where or "").strip().splitlines()[-2:]
             raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output. Forward call: {' '.join(x.strip() for x in line)}")

@@ -1,6 +1,8 @@
 """`autograd.Function`: operations with a gradient of the user's own."""
 from __future__ import annotations
 
+from typing import Any
+
 from .node import GradNode, state
 
 
@@ -14,12 +16,12 @@ class _Entry:
         self.name, self.grad_name, self.vjp = cls.__name__, cls.__name__ + "Backward", self.backward
         self.cls = cls
 
-    def backward(self, node: GradNode, *grads):
+    def backward(self, node: GradNode, *grads: Any):
         ctx = node.attrs[0]
         ctx.needs_input_grad = ctx._tensor_needs
         if ctx._materialize:
             from ..ops.dispatch import PUBLIC
-            grads = [PUBLIC["zeros"](tuple(m.shape), dtype=m.dtype) if g is None else g for g, m in zip(grads, node.out_metas)]
+            grads = tuple(PUBLIC["zeros"](tuple(m.shape), dtype=m.dtype) if g is None else g for g, m in zip(grads, node.out_metas))
         got = self.cls.backward(ctx, *grads)
         got = got if isinstance(got, tuple) else (got,)
         if len(got) < len(ctx._is_tensor):

@@ -58,7 +58,7 @@ class GradNode:
 
     def move_output(self, nr: int, storage, meta) -> None:
         """A saved output was written into other memory (an in-place operation)."""
-        if nr in self.outputs:
+        if self.outputs is not None and nr in self.outputs:
             alias = self.outputs[nr][0]
             alias._storage, alias._meta = storage, meta
             self.outputs[nr] = (alias, storage.version)
@@ -77,6 +77,7 @@ class GradNode:
     def output(self, i: int = 0):
         """A saved output, tied to this node again, so that it can be differentiated a second time."""
         self._check()
+        assert self.outputs is not None
         alias, version = self.outputs[i]
         if alias._storage.version != version:
             self._stale(alias, alias._storage.version, version)
@@ -96,7 +97,8 @@ class GradNode:
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"[torch.{tensor.dtype.label}Tensor {list(tensor.shape)}]"
-            f"{', which is output 0 of ' + tensor._grad_fn.name() + ',' if tensor._grad_fn is not None else ''} is at version {now}; expected version {then} instead. "
+            f"{', which is output 0 of ' + tensor._grad_fn.name() + ',' if tensor._grad_fn is not None else ''} "
+            f"is at version {now}; expected version {then} instead. "
             "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
             "torch.autograd.set_detect_anomaly(True).")
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import config
 from ..kernels.cpu import codegen, templates
-from ..kernels.cpu.codegen import Access, GroupView, Kernel
+from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import CompiledProgram, HostCall, KernelStep
 from .ir import Value
 from .lower import ALIASES, lower
@@ -40,8 +41,8 @@ class Buffer:
 class Work:
     """One step in the making: a kernel or a host call, what it reads and writes."""
 
-    make: object                # Group or Value
-    kernel: Kernel | None = None
+    make: Any                   # Group or Value
+    kernel: Any = None          # a Kernel; None for a host call
     reads: list[Buffer] = field(default_factory=list)
     writes: list[Buffer] = field(default_factory=list)
     accesses: list[tuple[Buffer, Access, bool, bool]] = field(default_factory=list)   # buffer, access, is it a write, is it in a loop that others follow
@@ -52,8 +53,7 @@ def build(program) -> CompiledProgram:
     values, wanted = lower(program)
     plan = schedule(values, wanted)
     places = Places(program, plan, wanted)
-    works = [work_for(step, places) for step in plan.steps]
-    works = [w for w in works if w is not None]
+    works = [w for w in (work_for(step, places) for step in plan.steps) if w is not None]
     works = order(works, places)
     works = places.settle_homes(works)
     arena = plan_arena(works)
@@ -74,7 +74,7 @@ class Places:
         self.leaves = [Buffer("leaf", i, 0) for i in range(len(program.leaves))]
         self.result: list[Buffer] = []
         self.final: list[Buffer] = []           # where each result ends up
-        for i, (v, (slot, home)) in enumerate(zip(wanted, program.wanted)):
+        for i, (v, (_, home)) in enumerate(zip(wanted, program.wanted)):
             b = Buffer("out", i, v.numel * v.dtype.itemsize) if home < 0 else Buffer("home", leaf_of[home], v.numel * v.dtype.itemsize)
             self.buffers[v] = b
             self.result.append(b)
@@ -325,7 +325,8 @@ def order(works: list[Work], places: Places) -> list[Work]:
     for w in works:
         for b in w.writes:
             stores[id(b)] = stores.get(id(b), 0) + 1
-    sinks, rest = [], []
+    sinks: list[Work] = []
+    rest: list[Work] = []
     for w in works:
         last = w.kernel is not None and all(id(b) not in written_for and stores[id(b)] == 1 for b in w.writes)
         (sinks if last else rest).append(w)
@@ -406,7 +407,7 @@ def finish(works: list[Work]) -> tuple[list, list]:
 def host_call(w: Work) -> HostCall:
     v = w.make
     op, (pattern, attrs), metas, _ = v.attrs
-    operands = []
+    operands: list[tuple] = []
     k = 0
     for p in pattern:
         if p is None:

@@ -4,25 +4,27 @@ from __future__ import annotations
 import ctypes
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..kernels.cpu import templates
+from ..kernels.cpu.codegen import Kernel
 from ..kernels.memory import allocate
 
 
 @dataclass
 class KernelStep:
-    kernel: object
+    kernel: Kernel
     region: int                 # how many steps from here on run side by side (0: this one belongs to an earlier one's)
     lines: list[str]
     values: list
-    ticket: object = None
+    ticket: Any = None
 
 
 @dataclass
 class HostCall:
-    op: object
+    op: Any
     operands: list[tuple]
     attrs: tuple
     results: list[tuple]
@@ -40,7 +42,7 @@ class CompiledProgram:
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
         self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
         self.base_count = 2 + leaves + len(self.fresh)
-        self.tables = None
+        self.tables: Any = None
         self.scalar_words: list[tuple[int, int, bool]] = []        # (word, place among the run's scalars, is it a real number)
         self.checks = any(w[0] == "errors" for s in steps if isinstance(s, KernelStep) for w in s.kernel.words)
         self.local = threading.local()
@@ -73,18 +75,18 @@ class CompiledProgram:
     def link(self) -> None:
         """Wait for the kernels and make the executor's tables."""
         from ..kernels.cpu import executor
-        self.executor = executor.Executor.get(wait=True)
+        self.executor: Any = executor.Executor.get(wait=True)
         words: list[int] = []
         scalars: list[tuple[int, int, bool]] = []
         fixups: list[tuple[int, int, int]] = []
         segments: list = []
         rows: list[list[int]] = []
-        cumulative = 0
+        times: list[float] = []
         for s in self.steps:
             if isinstance(s, HostCall):
                 if rows:
-                    segments.append(np.array(rows, np.int64))
-                    rows = []
+                    segments.append(share_out(rows, times))
+                    rows, times = [], []
                 segments.append(s)
                 continue
             s.ticket.wait()
@@ -103,12 +105,10 @@ class CompiledProgram:
                 else:
                     fixups.append((len(words), *self.address_of(w)))
                     words.append(0)
-            if s.region:
-                cumulative = 0
-            rows.append([s.ticket.address, start, k.units, k.chunk, s.region, cumulative, int(k.finish), 0])
-            cumulative += -(-k.units // k.chunk)
+            rows.append([s.ticket.address, start, k.units, k.chunk, s.region, 0, int(k.finish), 0])
+            times.append(k.units / k.chunk * k.chunk_time)
         if rows:
-            segments.append(np.array(rows, np.int64))
+            segments.append(share_out(rows, times))
         self.words = np.array(words or [0], np.int64)
         self.fixups = np.array(fixups or [(0, 0, 0)], np.int64)
         self.fixup_count = len(fixups)
@@ -179,6 +179,40 @@ class CompiledProgram:
             np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
 
 
+ALONE, WORTH_WAKING = 20.0, 200.0      # microseconds: less is not shared out; to wake a sleeping thread may take 130 us on a virtual machine
+
+
+def share_out(rows: list[list[int]], times: list[float]) -> np.ndarray:
+    """The executor's table of a run of kernels: which regions are shared out among threads, and where sleeping threads are woken.
+
+    Threads are woken by a region that is long by itself, or by the first one of a long run: awake threads look for work for a while.
+    """
+    i, awake = 0, False
+    shared = []
+    while i < len(rows):
+        k = rows[i][4]
+        time = sum(times[i:i + k])
+        if time < ALONE:
+            for row in rows[i:i + k]:
+                row[4] = 1
+        else:
+            shared.append((i, time))
+        cumulative = 0
+        for row in rows[i:i + k]:
+            row[5] = cumulative if time >= ALONE else 0
+            cumulative += -(-row[2] // row[3])
+        i += k
+    total = sum(time for _, time in shared)
+    for i, time in shared:
+        if time >= WORTH_WAKING or (not awake and total >= 2 * WORTH_WAKING):
+            rows[i][6] |= 2
+            awake = True
+    alone = [i for i, row in enumerate(rows) if row[4] == 1 and all(i != j for j, _ in shared)]
+    for i in alone:
+        rows[i][3] = max(rows[i][3], rows[i][2], 1)       # one task
+    return np.array(rows, np.int64)
+
+
 class ThreadTables:
     """What a run writes: addresses, run-time scalars, the error word."""
 
@@ -190,7 +224,7 @@ class ThreadTables:
         self.integers = memoryview(self.words)
         self.reals = memoryview(self.words.view(np.float64))
         words, fixups, bases = address(self.words), address(program.fixups), ctypes.addressof(self.bases)
-        self.segments = [(address(t), len(t), words, fixups, program.fixup_count, bases) if isinstance(t, np.ndarray) else t
+        self.segments: list[Any] = [(address(t), len(t), words, fixups, program.fixup_count, bases) if isinstance(t, np.ndarray) else t
                          for t in program.tables]
 
     def set_scalars(self, places: list[tuple[int, int, bool]], numbers: list) -> None:

@@ -5,6 +5,8 @@ directly over a value that has a buffer or is computed; nothing is reduced over 
 """
 from __future__ import annotations
 
+from typing import Any
+
 from ..dtypes import FLOAT, bool_, float64, int64
 from ..kernels.cpu.expressions import can_write
 from ..kernels.cpu.templates import SCAN_STEPS
@@ -44,6 +46,10 @@ class CanonicalBuilder(Builder):
         if found is None:
             found = self.known[key] = super().add(kind, name, args, shape, dtype, attrs)
         return found
+
+    def map_of(self, v: Value, shape) -> Value:
+        """`v` in that shape."""
+        return v if v.shape == tuple(shape) else self.expand(v, shape)
 
     def fresh(self, v: Value) -> Value:
         """A copy of `v` that is a value of its own."""
@@ -138,7 +144,7 @@ def short_window(v: Value, dims) -> bool:
 
 def unrolled(b, name, v: Value, dims, shape, dtype) -> Value:
     """A reduction over a short window as maps of the window's elements: loops of two or three iterations are not worth their start."""
-    total = None
+    total: Any = None
     for k in range(count(v.shape[d] for d in dims)):
         index, rest = {}, k
         for d in reversed(dims):
@@ -193,7 +199,9 @@ def in_memory(b, v: Value) -> Value:
     base = v
     while base.kind in ALIASES:
         base = base.args[0]
-    return explicit(b, v) if base.kind in ("const", "scalar", "iota") and v.name == "expand" else b.map("copy", v) if base.kind in ("const", "scalar", "iota") else v
+    if base.kind not in ("const", "scalar", "iota"):
+        return v
+    return explicit(b, v) if v.name == "expand" else b.map("copy", v)
 
 
 def contiguous(b, v: Value) -> Value:
@@ -227,14 +235,10 @@ def collapsed(shape, strides) -> list[tuple[int, int]]:
     return out
 
 
-REWRITES = {"take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "dot": rewrite_dot, "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce}
-
-
-def _map_of(self, v: Value, shape) -> Value:
-    return v if v.shape == tuple(shape) else self.expand(v, shape)
-
-
-CanonicalBuilder.map_of = _map_of
+REWRITES = {
+    "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "dot": rewrite_dot,
+    "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce,
+}
 
 
 def lower(program: Program) -> tuple[list[Value], list[Value]]:
@@ -265,7 +269,10 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
         shape, strides, offset = step.attrs
         base = slots[step.slots[0]]
         return (b.expand(base, shape) if is_expand(base.shape, shape, strides, offset) else b.strided(base, shape, strides, offset),)
-    args, metas, pattern, k = [], [], [], 0
+    args: list[Any] = []
+    metas: list[Any] = []
+    pattern: list[Any] = []
+    k = 0
     for slot in step.slots:
         if slot is None:
             args.append(None)

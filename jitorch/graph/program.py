@@ -31,7 +31,7 @@ class Step(NamedTuple):
     scalars: tuple           # the numbers seen when it was recorded
     where: range | None      # their places among the run-time scalars, once they have been seen to change
     metas: tuple
-    index: int               # the slot of the first output
+    index: int  # type: ignore[assignment]    # the slot of the first output
     line: str | None
 
 
@@ -47,8 +47,8 @@ class Program:
         self.leaves = [s for s in steps if s.op == "leaf"]
         self.leaf_slots = [s.index for s in self.leaves]
         self.steps = needed(steps, [slot for slot, _ in wanted])
-        self.compiled = None
-        self.reference_plan = None
+        self.compiled: Any = None       # a CompiledProgram, once it is built
+        self.reference_plan: list[list[int]] | None = None
         self.runs = 0
 
     def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
@@ -137,7 +137,8 @@ def needed(steps: list[Step], wanted: list[int]) -> list[Step]:
 
 def last_uses(steps: list[Step], keep: set[int]) -> list[list[int]]:
     """For each step, the slots that nothing reads afterwards."""
-    seen, dead = set(keep), [[] for _ in steps]
+    seen = set(keep)
+    dead: list[list[int]] = [[] for _ in steps]
     for k in range(len(steps) - 1, -1, -1):
         s = steps[k]
         for slot in [*(i for i in s.slots if i is not None and i >= 0), *range(s.index, s.index + len(s.metas))]:

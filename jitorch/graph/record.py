@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from math import copysign
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Storage:
     """A buffer, or the promise of one: `tape` is None, or the tape on which `slot` holds the current value."""
 
     # Defaults live in the class: one is made for every recorded operation, and sets only what differs.
-    buffer: np.ndarray | None = None
+    buffer: Any = None                  # a np.ndarray, None before it is computed
     address = 0                         # of the buffer; 0: not asked for yet
     tape: Tape | None = None
     slot = -1
@@ -184,7 +185,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def user_line() -> str | None:
     """Where the user's program is: the innermost frame outside this package, as "file:line"."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return None if frame is None else f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
@@ -219,7 +220,7 @@ def prune(keep: Tape) -> None:
                 owners.append(n)
             stack.extend(n.children())
         owners.sort(key=lambda n: -n.used)
-        wanted = set()
+        wanted: set[Node] = set()
         for n in owners[:len(owners) // 2]:
             while n is not None and n not in wanted and len(wanted) < MAX_NODES // 2:
                 wanted.add(n)
@@ -382,7 +383,7 @@ def _calibrate() -> int:
     """The reference count that `live_storages` sees for a storage that only the tape holds."""
     owners, seen, refs = {0: Storage(Meta((), None))}, [], sys.getrefcount
     # the same expression as in live_storages, so that the interpreter's own references are counted alike
-    [s for s in owners.values() if s.tape is None and (seen.append(refs(s)) or s in seen)]
+    [s for s in owners.values() if s.tape is None and (seen.append(refs(s)) or s in seen)]  # type: ignore[func-returns-value]
     return seen[0]
 
 

@@ -9,6 +9,8 @@ Axes in `reduced` are reduced by the kernel; a kernel that reduces all of its ax
 """
 from __future__ import annotations
 
+from typing import Any
+
 from .ir import Value
 from .lower import ALIASES, SOURCES
 from .record import count
@@ -120,8 +122,9 @@ def index_values(values: list[Value]) -> set[Value]:
 
 def join_consumers(v: Value, uses, home, wanted: bool, index: bool) -> list[Group]:
     """The groups that v now belongs to: its earliest consumer's, or, for what is cheap to compute again, all of them."""
-    by_group: dict[Group | None, list] = {}
-    first, first_position = None, None
+    by_group: dict[Any, list] = {}        # None: outside of any group
+    first: Any = None
+    first_position = None
     for use in uses:
         c = use[0]
         groups = home.get(c)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
         raw = np.empty(size + ALIGN, np.uint8)
     address = raw.__array_interface__["data"][0]
     shift = -address % ALIGN
-    block = raw[shift:shift + n * dtype.itemsize].view(Block)
+    block: Any = raw[shift:shift + n * dtype.itemsize].view(Block)
     block.raw = raw
     # through a memoryview: a view of the block would name `raw` as its base, and the block would go while the buffer is in use
     return np.frombuffer(memoryview(block), dtype), address + shift

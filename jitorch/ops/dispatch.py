@@ -128,7 +128,7 @@ def apply_pair(op: Op, a, b):
         parent.next[(op, i, j)] = node
     tape.node = node
     storage, out = new(Storage), new(Tensor)
-    storage.meta = out._meta = meta = node.meta
+    storage.meta = out._meta = node.meta
     storage.tape, storage.slot = tape, node.index
     out._storage = storage
     tape.owners[node.index] = storage

@@ -48,6 +48,7 @@ class Kernel:
     finish: bool
     scratch: int = 0                        # bytes of partial results
     name: str = ""
+    chunk_time: float = 5.0                 # microseconds that a chunk takes, roughly
 
 
 @dataclass
@@ -102,7 +103,7 @@ def waits_for_total(view: GroupView) -> bool:
 def collapse(view: GroupView) -> None:
     """Merge neighbouring axes that every access runs through as one; drop what then has no size."""
     kind = {a: "reduced" if a in view.reduced else "inner" if a in view.inner else "kept" for a in view.order}
-    pinned = set()
+    pinned: set = set()
     for v in view.nodes:
         if v.kind == "reduce" and v.name in ("argmax", "argmin"):
             pinned.update(a for a in view.reduce_axes[v] if a is not None)
@@ -150,7 +151,7 @@ def iota_axes(view: GroupView, consumer, k: int, source) -> list:
     return [axes[dim]]
 
 
-def operand_axes(view: GroupView, consumer, k: int, shape) -> tuple:
+def operand_axes(view: Any, consumer, k: int, shape) -> tuple:
     if consumer.kind == "reduce":
         out, red = view.axes_of[consumer], iter(view.reduce_axes[consumer])
         dims = set(consumer.attrs)
@@ -219,7 +220,7 @@ class Writer:
         for v in self.view.nodes:
             d = 0
             for k in range(len(v.args)):
-                source = self.view.inline.get((v, k))
+                source: Any = self.view.inline.get((v, k))
                 if source in depth:
                     d = max(d, depth[source] + (source.kind == "reduce" and self.is_stage(source, level)))
             depth[v] = d
@@ -252,7 +253,7 @@ class Writer:
     def element(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
         """The element of an access along the innermost axis."""
         stride = 0 if axis is None else access.strides.get(axis, 0)
-        if stride == 0:
+        if axis is None or stride == 0:
             return f"{pointer}[0]"
         if stride == 1:
             return f"{pointer}[{index}]"
@@ -262,7 +263,7 @@ class Writer:
         seen = {}
         for key, access in self.view.reads.items():
             seen.setdefault(self.tag_of(key), access)
-        for v, access in self.view.writes:
+        for _, access in self.view.writes:
             seen.setdefault(self.tag_of(("out", access)), access)
         return seen
 
@@ -432,7 +433,8 @@ class Writer:
 
     # -- loop shapes ---------------------------------------------------------------------------------------------------
     def map_kernel(self) -> Kernel:
-        view, scope = self.view, {}
+        view = self.view
+        scope: dict = {}
         accesses = self.all_accesses()
         tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
         for tag, access in accesses.items():
@@ -478,7 +480,8 @@ class Writer:
 
     # row ----------------------------------------------------------------------------------------------------------------
     def row_kernel(self, kept: list[int]) -> Kernel:
-        view, scope = self.view, {}
+        view = self.view
+        scope: dict = {}
         for tag, access in self.all_accesses().items():
             self.pointer(access, tag)
         self.scalar_values(scope)
@@ -550,7 +553,7 @@ class Writer:
             self.emit(f"end = select({size} - z < uint64({SUM_BLOCK}), {size}, z + uint64({SUM_BLOCK}))")
             for v in blocked:
                 self.emit(f"{accumulators[v]}f = float32(0)")
-            self.emit(f"for j in range(z, end):")
+            self.emit("for j in range(z, end):")
         else:
             self.emit(f"for j in range({size}):")
         self.indent += 1
@@ -652,7 +655,8 @@ class Writer:
 
     # column -------------------------------------------------------------------------------------------------------------
     def column_kernel(self, kept: list[int]) -> Kernel:
-        view, scope = self.view, {}
+        view = self.view
+        scope: dict = {}
         accesses = self.all_accesses()
         for tag, access in accesses.items():
             self.pointer(access, tag)
@@ -783,7 +787,8 @@ class Writer:
 
     # total --------------------------------------------------------------------------------------------------------------
     def total_kernel(self) -> Kernel:
-        view, scope = self.view, {}
+        view = self.view
+        scope: dict = {}
         for tag, access in self.all_accesses().items():
             self.pointer(access, tag)
         first = set(view.reduced)
