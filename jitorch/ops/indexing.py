@@ -1165,6 +1165,16 @@ def nonzero(input, *, as_tuple: bool = False, out=None):
     return result if out is None else write_out(out, result)
 
 
+def unravel_index(indices, shape):
+    """The coordinates, one tensor a dimension, of indices into a flattened tensor of this shape."""
+    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if indices.dtype.category != INT:
+        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"'shape' cannot have negative values, but got {shape}")
+    return tuple((indices // step) % n for step, n in zip(contiguous_strides(shape), shape, strict=True))
+
+
 def argwhere(input):
     """The indices of the elements that are not zero, one row each."""
     return nonzero(input)
@@ -1433,6 +1443,7 @@ for _f in (
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 for _f in (scatter, scatter_add, scatter_reduce, index_add, index_copy, index_fill, index_reduce, masked_scatter):
     inplace(_f.__name__ + "_", _f)
+PUBLIC["unravel_index"] = unravel_index
 PUBLIC["put"] = METHODS["put"] = put_flat
 inplace("put_", put_flat)
 METHODS["index_put_"], METHODS["masked_fill_"] = index_put_, masked_fill_

@@ -14,7 +14,7 @@ from math import prod
 
 import numpy as np
 
-from ..dtypes import FLOAT, int32, int64
+from ..dtypes import FLOAT, get_default_dtype, int32, int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta
 from ..tensor import from_array
@@ -208,7 +208,11 @@ def inv_ex(A, *, check_errors: bool = False, out=None):
     return EX["inv"](masked_fill(inv(safe), column(bad), float("nan")), from_array(info))
 
 
-EX = {"inv": named("linalg_inv_ex", "inverse", "info"), "cholesky": named("linalg_cholesky_ex", "L", "info")}
+EX = {
+    "inv": named("linalg_inv_ex", "inverse", "info"),
+    "cholesky": named("linalg_cholesky_ex", "L", "info"),
+    "solve": named("linalg_solve_ex", "result", "info"),
+}
 
 
 # -- solving ---------------------------------------------------------------------------------------------------------
@@ -272,6 +276,24 @@ def solve(A, B, *, left: bool = True, out=None):
         )
     x = apply(solve_op, (A, b)) if left else mT(apply(solve_op, (mT(A), mT(b))))
     return finish(reshape(x, x.shape[:-1]) if vector else x, out)
+
+
+def solve_ex(A, B, *, left: bool = True, check_errors: bool = False, out=None):
+    """(X with A @ X = B, info).
+
+    Info is the number of the zero pivot of a singular matrix (whose X is not a number), or 0.
+    """
+    check_square("linalg.solve", A._meta)
+    values = A._array()
+    info = np.zeros(values.shape[:-2], np.int32)
+    for at in np.ndindex(*info.shape):
+        info[at] = singular(values[at]) if values[at].size else 0
+    if check_errors or not info.any():
+        return EX["solve"](solve(A, B, left=left), from_array(info))
+    bad = from_array(info != 0)
+    safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
+    x = solve(safe, B, left=left)
+    return EX["solve"](masked_fill(x, bad if x.ndim <= 1 else column(bad), float("nan")), from_array(info))
 
 
 def triangular_reference(a, b, upper, unitriangular):
@@ -896,6 +918,68 @@ def trace(input):
     return diagonal(input).sum()
 
 
+# -- distances and covariance --------------------------------------------------------------------------------------
+def cdist(x1, x2, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"):
+    """The p-norm distances of all pairs of rows: (..., P, M) and (..., R, M) give (..., P, R).
+
+    RuntimeError for fewer than two dimensions, or different widths.
+    """
+    for what, t in (("X1", x1), ("X2", x2)):
+        if t.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {what} got: {t.ndim}D")
+        if t.dtype.category != FLOAT:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {what} got: {t.dtype.label}")
+    if x1.shape[-1] != x2.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    difference = unsqueeze(x1, -2) - unsqueeze(x2, -3)
+    return difference.sum(-1) if x1.shape[-1] == 0 else vector_norm(difference, p, -1)
+
+
+def cov(input, *, correction: int = 1, fweights=None, aweights=None):
+    """The covariance matrix of variables in rows, observations in columns, weighted by counts and by importance."""
+    if input.ndim > 2:
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions"
+        )
+    x = reshape(input, (1, -1)) if input.ndim < 2 else input
+    if x.dtype.category != FLOAT:
+        x = x.to(get_default_dtype())
+    n, weights = x.shape[1], None
+    for what, w in (("fweights", fweights), ("aweights", aweights)):
+        if w is None:
+            continue
+        if w.ndim > 1:
+            raise RuntimeError(
+                f"cov(): expected {what} to have one or fewer dimensions but got {what} with {w.ndim} dimensions"
+            )
+        if w._meta.numel != n:
+            raise RuntimeError(
+                f"cov(): expected {what} to have the same numel as there are observations in the input but got {w._meta.numel} != {n}"
+            )
+        weights = w.to(x.dtype) if weights is None else weights * w.to(x.dtype)
+    if weights is None:
+        centred = x - x.mean(1, keepdim=True)
+        product = matmul(centred, mT(centred)) / max(n - correction, 0)
+    else:
+        total = weights.sum()
+        centred = x - (x * weights).sum(1, keepdim=True) / total
+        used = (weights * aweights.to(x.dtype)).sum() / total if aweights is not None else 1
+        factor = (total - correction * used).clamp(min=0)
+        product = matmul(centred * weights, mT(centred)) / factor
+    return reshape(product, ()) if product.shape == (1, 1) and input.ndim < 2 or product._meta.numel == 1 else product
+
+
+def corrcoef(input):
+    """Pearson's correlation coefficients of variables in rows, observations in columns."""
+    c = cov(input)
+    if c.ndim == 0:
+        return c / c
+    deviation = diagonal(c).sqrt()
+    return (c / unsqueeze(deviation, 1) / unsqueeze(deviation, 0)).clamp(-1, 1)
+
+
 # -- norms -----------------------------------------------------------------------------------------------------------
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None, out=None):
     """Norms of matrices: "fro", "nuc", 1, -1, 2, -2, inf or -inf, over two dimensions."""
@@ -908,11 +992,15 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim: bool = False, *, dtype=None
         return finish(vector_norm(A, 2, (a, b), keepdim), out)
     if ord in (2, -2, "nuc"):
         values = svdvals(movedim(A, (a, b), (-2, -1)))
-        result = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+        none = ord == 2 and values.shape[-1] == 0
+        result = values.sum(-1) if ord == "nuc" or none else values.amax(-1) if ord == 2 else values.amin(-1)
     elif ord in (1, -1, float("inf"), float("-inf")):
         over, then = (a, b) if abs(ord) == 1 else (b, a)
         sums = A.abs().sum(over, keepdim=True)
-        result = sums.amax(then, keepdim=True) if ord > 0 else sums.amin(then, keepdim=True)
+        if ord > 0 and sums.shape[then] == 0:
+            result = sums.sum(then, keepdim=True)
+        else:
+            result = sums.amax(then, keepdim=True) if ord > 0 else sums.amin(then, keepdim=True)
         return finish(
             result if keepdim else reshape(result, [n for d, n in enumerate(A.shape) if d not in (a, b)]), out
         )
@@ -1095,6 +1183,7 @@ def tensorsolve(A, B, dims=None, *, out=None):
 
 def vander(x, N: int | None = None):
     """The Vandermonde matrices: powers 0 to N - 1 of every element, as columns."""
+    x = x if x.ndim else reshape(x, (1,))
     n = x.shape[-1] if N is None else N
     if n <= 1 and N is not None and n < 1:
         raise RuntimeError(f"N must be greater than 1, but got {N}")
@@ -1119,7 +1208,7 @@ def householder_product(A, tau, *, out=None):
     for i in reversed(range(tau.shape[-1])):
         v = low[..., i : i + 1]
         result = result - tau[..., i : i + 1, None] * matmul(v, matmul(mT(v), result))
-    return finish(result.clone() if tau.shape[-1] == 0 else result, out)
+    return finish(result + (A * 0) if tau.shape[-1] == 0 else result, out)
 
 
 def slogdet_old(input):
@@ -1147,7 +1236,8 @@ OLD_NAMES: dict[str, Callable] = {
 }
 PUBLIC.update(OLD_NAMES)
 METHODS.update(OLD_NAMES)
-PUBLIC["lu_unpack"] = lu_unpack
+PUBLIC.update(lu_unpack=lu_unpack, cdist=cdist, cov=cov, corrcoef=corrcoef)
+METHODS.update(cov=cov, corrcoef=corrcoef)
 
 # What `jitorch.linalg` holds.
 LINALG = dict(
@@ -1180,6 +1270,7 @@ LINALG = dict(
     qr=qr,
     slogdet=slogdet,
     solve=solve,
+    solve_ex=solve_ex,
     solve_triangular=solve_triangular,
     svd=svd,
     svdvals=svdvals,

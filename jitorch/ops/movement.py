@@ -493,7 +493,8 @@ def pad(input, pad, mode: str = "constant", value=None):
             )
         if size + a + b < 0 or (size + a + b == 0 and size):
             raise RuntimeError(f"input (size {size}) is too small for padding ({a}, {b}) at dimension {d}")
-    return apply(pad_op, (input,), (widths, mode))
+    inside, widths = cropped(input, widths) if mode == "circular" else (input, widths)
+    return apply(pad_op, (inside,), (widths, mode))
 
 
 # -- sliding blocks --------------------------------------------------------------------------------------------------

@@ -704,6 +704,102 @@ def picked_at(x, dim: int, index: np.ndarray):
     return index_select(x, dim, from_array(index.astype(np.int64)))
 
 
+# -- sampling at given places ----------------------------------------------------------------------------------------
+def affine_grid(theta, size, align_corners: bool = False):
+    """The places, for `grid_sample`, at which an affine map of the output samples its input.
+
+    theta: (N, 2, 3) with size (N, C, H, W), giving (N, H, W, 2); or (N, 3, 4) with size (N, C, D, H, W).
+    """
+    n = len(size) - 2
+    if n not in (2, 3) or theta.ndim != 3 or tuple(theta.shape[1:]) != (n, n + 1):
+        raise ValueError(
+            f"Expected a batch of 2D affine matrices of shape Nx2x3 for size {list(size)}. Got {list(theta.shape)}."
+        )
+    out = tuple(int(s) for s in size[2:])
+    axes = []
+    for i in reversed(range(n)):
+        m = out[i]
+        line = np.linspace(-1, 1, m) if m > 1 else np.zeros(1)
+        line = line if align_corners or m == 1 else line * (m - 1) / m
+        axes.append(np.broadcast_to(line.reshape([-1 if j == i else 1 for j in range(n)]), out))
+    base = from_array(np.stack([*axes, np.ones(out)], -1).reshape(1, -1, n + 1).astype(theta.dtype.np))
+    return reshape(base @ theta.transpose(1, 2), (theta.shape[0], *out, n))
+
+
+PADDING_MODES = ("zeros", "border", "reflection")
+
+
+def grid_sample(input, grid, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None):
+    """Input (N, C, H, W) sampled at the places of grid (N, HO, WO, 2), x before y, each from -1 to 1; or one dimension more.
+
+    mode: "bilinear" or "nearest". padding_mode: what is seen outside: "zeros", "border" or "reflection".
+    Gradients go to both (to the grid only where bilinear). NotImplementedError for mode "bicubic".
+    """
+    n = input.ndim - 2
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(
+            f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'"
+        )
+    if padding_mode not in PADDING_MODES:
+        raise ValueError(
+            "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', "
+            f"but got: '{padding_mode}'"
+        )
+    if mode == "bicubic":
+        raise NotImplementedError("grid_sample(): mode='bicubic' is not supported; use 'bilinear'")
+    if n not in (2, 3) or grid.ndim != input.ndim or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {n} in last dimension and input's batch size, "
+            f"but got input of size {list(input.shape)} and grid of size {list(grid.shape)}"
+        )
+    sizes = input.shape[2:]
+    places = [place_of(grid[..., n - 1 - i], m, padding_mode, bool(align_corners)) for i, m in enumerate(sizes)]
+    if mode == "nearest":
+        return sampled(input, [p.detach().round() for p in places], None)
+    low = [p.detach().floor() for p in places]
+    total = None
+    for corner in np.ndindex(*(2,) * n):
+        weight = None
+        for p, start, up in zip(places, low, corner, strict=True):
+            w = p - start if up else 1 - (p - start)
+            weight = w if weight is None else weight * w
+        part = sampled(input, [start + up for start, up in zip(low, corner, strict=True)], weight)
+        total = part if total is None else total + part
+    return total
+
+
+def place_of(x, m: int, padding_mode: str, corners: bool):
+    """Coordinates from -1 to 1 as places along an axis of m elements."""
+    x = (x + 1) * ((m - 1) / 2) if corners else ((x + 1) * m - 1) / 2
+    if padding_mode == "zeros":
+        return x
+    if padding_mode == "reflection":
+        low, span = (0.0, m - 1.0) if corners else (-0.5, float(m))
+        if span == 0:
+            return x * 0
+        x = (x - low).abs()
+        turns = (x.detach() / span).floor()
+        rest = x - turns * span
+        x = PUBLIC["where"](turns.remainder(2) == 0, rest + low, span - rest + low)
+    return x.clamp(0, m - 1)
+
+
+def sampled(input, at, weight):
+    """(N, C, ...) picked at whole places, one tensor a dimension; outside is zero; times weight."""
+    n, c, *sizes = input.shape
+    out = at[0].shape[1:]
+    inside, flat = None, None
+    for p, m in zip(at, sizes, strict=True):
+        ok = (p >= 0) & (p <= m - 1)
+        inside = ok if inside is None else inside & ok
+        i = p.clamp(0, m - 1).to(int64)
+        flat = i if flat is None else flat * m + i
+    index = reshape(flat, (n, 1, prod(out))).expand(n, c, prod(out))
+    picked = reshape(gather(reshape(input, (n, c, prod(sizes))), 2, index), (n, c, *out))
+    factor = inside.to(input.dtype) if weight is None else weight * inside.to(input.dtype)
+    return picked * reshape(factor, (n, 1, *out))
+
+
 def upsample_nearest(input, size=None, scale_factor=None):
     """As `interpolate` with mode "nearest"."""
     return interpolate(input, size, scale_factor)

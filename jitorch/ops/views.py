@@ -99,7 +99,7 @@ def scatter_lower(b, base, value, shape, strides, offset):
 def scatter_vjp(ctx, g):
     shape, strides, offset = ctx.attrs
     g = g.contiguous()
-    to_value = as_strided(g, shape, strides, offset)
+    to_value = as_strided(g, shape, strides, g._meta.offset + offset)
     zero = PUBLIC["zeros"](tuple(shape), dtype=g.dtype)
     return (apply(as_strided_scatter, (g, zero), ctx.attrs), to_value)
 
@@ -147,12 +147,20 @@ as_strided_scatter = Op(
     lower=scatter_lower,
     vjp=scatter_vjp,
 )
+
+
+def add_vjp(ctx, g):
+    shape, strides, offset = ctx.attrs
+    whole = g.contiguous()
+    return (g, as_strided(whole, shape, strides, whole._meta.offset + offset))
+
+
 as_strided_add = Op(
     "_as_strided_add",
     infer=lambda base, value, *a: Meta(base.shape, base.dtype),
     reference=add_reference,
     lower=add_lower,
-    vjp=lambda ctx, g: (g, as_strided(g.contiguous(), *ctx.attrs)),
+    vjp=add_vjp,
 )
 
 
@@ -877,6 +885,9 @@ for _f in (
 ):
     copying(_f.__name__ + "_copy", _f)
 METHODS["narrow_copy"] = PUBLIC["narrow_copy"]
+PUBLIC["as_strided_copy"] = lambda input, size, stride, storage_offset=None: clone_of(
+    METHODS["as_strided"](input, size, stride, storage_offset)
+)
 PUBLIC["unsafe_chunk"] = METHODS["unsafe_chunk"] = chunk
 PUBLIC["unsafe_split"] = METHODS["unsafe_split"] = split
 METHODS["as_strided"] = PUBLIC["as_strided"] = lambda input, size, stride, storage_offset=None: as_strided(
