@@ -18,6 +18,7 @@ from . import (
     ordering,
     pooling,
     random,
+    recurrent,
     reductions,
     scan,
     special,

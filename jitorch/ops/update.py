@@ -1,38 +1,20 @@
 """One op for the steps of optimizers: a rule applied to many parameters at once, so that a step costs one record, not
 ten a parameter.
 
-A rule is a function of operators alone: `rule(f, flags, p, g, *states, *numbers)` gives the new parameter and states.
-`f` holds the few functions that rules need (sqrt, maximum, minimum, where, abs, sign). The same rule serves the
-reference (on arrays), the lowering (on IR values) and differentiable steps (on tensors). Rules are written in
-jitorch/optim.
+A rule is a formula (see formulas.py): `rule(m, flags, p, g, *states, *numbers)` gives the new parameter and states. The
+same rule serves the reference, the lowering and differentiable steps. Rules are written in jitorch/optim.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 
 import numpy as np
 
 from ..graph.record import Meta, local
 from ..tensor import Tensor, assign
-from .dispatch import PUBLIC, Op, apply
-
-ARRAYS = SimpleNamespace(sqrt=np.sqrt, abs=np.abs, sign=np.sign, maximum=np.maximum, minimum=np.minimum, where=np.where)
-
-
-def of_tensors() -> SimpleNamespace:
-    names = ("sqrt", "abs", "sign", "maximum", "minimum", "where")
-    return SimpleNamespace(**{name: PUBLIC[name] for name in names})
-
-
-def of_values(b) -> SimpleNamespace:
-    def mapped(name):
-        return lambda *args: b.map(name, *args)
-
-    return SimpleNamespace(
-        **{name: mapped(name) for name in ("sqrt", "abs", "sign", "maximum", "minimum")}, where=b.where
-    )
+from .dispatch import Op, apply
+from .formulas import NUMPY, TENSORS
 
 
 def split(values: Sequence, width: int, count: int):
@@ -57,17 +39,16 @@ def reference(*args):
     *arrays, rule, flags, width, count = args
     rows, numbers = split(arrays, width, count)
     with np.errstate(all="ignore"):
-        return tuple(x for row in rows for x in rule(ARRAYS, flags, *row, *numbers))
+        return tuple(x for row in rows for x in rule(NUMPY, flags, *row, *numbers))
 
 
 def lower(b, *args):
     *values, rule, flags, width, count = args
     rows, numbers = split(values, width, count)
-    f = of_values(b)
     made = []
     for row in rows:
         dtype = row[0].dtype
-        made += rule(f, flags, *row, *(b.cast(n, dtype) if hasattr(n, "kind") else n for n in numbers))
+        made += rule(b, flags, *row, *(b.cast(n, dtype) if hasattr(n, "kind") else n for n in numbers))
     return tuple(made)
 
 
@@ -82,9 +63,10 @@ def update(rule: Callable, flags: tuple, rows: list[tuple], numbers: tuple, diff
     """
     width = len(rows[0])
     if differentiable:
-        f = of_tensors()
         for p, g, *states in rows:
-            for t, new in zip((p, *states), rule(f, flags, p, g, *(s.clone() for s in states), *numbers), strict=True):
+            for t, new in zip(
+                (p, *states), rule(TENSORS, flags, p, g, *(s.clone() for s in states), *numbers), strict=True
+            ):
                 t.copy_(new)
         return
     inputs = tuple([x for row in rows for x in row])

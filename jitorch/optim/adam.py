@@ -14,10 +14,10 @@ def moments(state: dict, p: Tensor) -> None:
     state["exp_avg"], state["exp_avg_sq"] = jitorch.zeros_like(p), jitorch.zeros_like(p)
 
 
-def prepared(f, flags, p, g, decay, shrink):
+def prepared(m, flags, p, g, decay, shrink):
     """Parameter and gradient after weight decay: decoupled, on the parameter itself, or as part of the gradient."""
     if "decoupled_weight_decay" not in flags:
-        return p, descent(f, flags, p, g, decay)
+        return p, descent(m, flags, p, g, decay)
     return (p * shrink if "decay" in flags else p), (-g if "maximize" in flags else g)
 
 
@@ -120,17 +120,17 @@ class Adam(Rule):
         )
 
 
-def adam_rule(f, flags, p, g, mean, square, size, root, left1, beta2, eps, decay, shrink):
-    p, g = prepared(f, flags, p, g, decay, shrink)
+def adam_rule(m, flags, p, g, mean, square, size, root, left1, beta2, eps, decay, shrink):
+    p, g = prepared(m, flags, p, g, decay, shrink)
     mean, square = averaged(g, mean, square, left1, beta2)
-    return p - size * mean / (f.sqrt(square) / root + eps), mean, square
+    return p - size * mean / (m.map("sqrt", square) / root + eps), mean, square
 
 
-def amsgrad_rule(f, flags, p, g, mean, square, largest, size, root, left1, beta2, eps, decay, shrink):
-    p, g = prepared(f, flags, p, g, decay, shrink)
+def amsgrad_rule(m, flags, p, g, mean, square, largest, size, root, left1, beta2, eps, decay, shrink):
+    p, g = prepared(m, flags, p, g, decay, shrink)
     mean, square = averaged(g, mean, square, left1, beta2)
-    largest = f.maximum(largest, square)
-    return p - size * mean / (f.sqrt(largest) / root + eps), mean, square, largest
+    largest = m.map("maximum", largest, square)
+    return p - size * mean / (m.map("sqrt", largest) / root + eps), mean, square, largest
 
 
 class AdamW(Adam):
@@ -232,10 +232,10 @@ class NAdam(Rule):
         )
 
 
-def nesterov_rule(f, flags, p, g, mean, square, size, size_mean, left, left1, beta2, eps, decay, shrink):
-    p, g = prepared(f, flags, p, g, decay, shrink)
+def nesterov_rule(m, flags, p, g, mean, square, size, size_mean, left, left1, beta2, eps, decay, shrink):
+    p, g = prepared(m, flags, p, g, decay, shrink)
     mean, square = averaged(g, mean, square, left1, beta2)
-    scale = f.sqrt(square / left) + eps
+    scale = m.map("sqrt", square / left) + eps
     return p - size * g / scale - size_mean * mean / scale, mean, square
 
 
@@ -315,10 +315,10 @@ def rectified(step: int, beta2: float) -> float | None:
     return ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5 * left**0.5
 
 
-def rectified_rule(f, flags, p, g, mean, square, size, left1, beta2, eps, decay, shrink):
-    p, g = prepared(f, flags, p, g, decay, shrink)
+def rectified_rule(m, flags, p, g, mean, square, size, left1, beta2, eps, decay, shrink):
+    p, g = prepared(m, flags, p, g, decay, shrink)
     mean, square = averaged(g, mean, square, left1, beta2)
-    return p - size * (mean / (f.sqrt(square) + eps) if "adaptive" in flags else mean), mean, square
+    return p - size * (mean / (m.map("sqrt", square) + eps) if "adaptive" in flags else mean), mean, square
 
 
 class Adamax(Rule):
@@ -377,8 +377,8 @@ class Adamax(Rule):
         )
 
 
-def largest_rule(f, flags, p, g, mean, largest, size, left1, beta2, eps, decay):
-    g = descent(f, flags, p, g, decay)
+def largest_rule(m, flags, p, g, mean, largest, size, left1, beta2, eps, decay):
+    g = descent(m, flags, p, g, decay)
     mean = mean + left1 * (g - mean)
-    largest = f.maximum(largest * beta2, f.abs(g) + eps)
+    largest = m.map("maximum", largest * beta2, m.map("abs", g) + eps)
     return p - size * mean / largest, mean, largest

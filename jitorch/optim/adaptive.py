@@ -80,10 +80,10 @@ class Adagrad(Rule):
         )
 
 
-def summed_rule(f, flags, p, g, total, size, eps, decay):
-    g = descent(f, flags, p, g, decay)
+def summed_rule(m, flags, p, g, total, size, eps, decay):
+    g = descent(m, flags, p, g, decay)
     total = total + g * g
-    return p - size * g / (f.sqrt(total) + eps), total
+    return p - size * g / (m.map("sqrt", total) + eps), total
 
 
 class Adadelta(Rule):
@@ -142,10 +142,10 @@ class Adadelta(Rule):
             )
 
 
-def delta_rule(f, flags, p, g, square, moved, lr, rho, eps, decay):
-    g = descent(f, flags, p, g, decay)
+def delta_rule(m, flags, p, g, square, moved, lr, rho, eps, decay):
+    g = descent(m, flags, p, g, decay)
     square = square * rho + (1 - rho) * (g * g)
-    delta = f.sqrt(moved + eps) / f.sqrt(square + eps) * g
+    delta = m.map("sqrt", moved + eps) / m.map("sqrt", square + eps) * g
     return p - lr * delta, square, moved * rho + (1 - rho) * (delta * delta)
 
 
@@ -210,17 +210,17 @@ class RMSprop(Rule):
             update(rms_rule, flags, rows, numbers, bool(group["differentiable"]))
 
 
-def rms_rule(f, flags, p, g, square, *rest):
+def rms_rule(m, flags, p, g, square, *rest):
     """rest: the mean of g if centered, the buffer if there is momentum, then the numbers."""
     *states, lr, alpha, eps, decay, momentum = rest
-    g = descent(f, flags, p, g, decay)
+    g = descent(m, flags, p, g, decay)
     square = square * alpha + (1 - alpha) * (g * g)
     new, variance = [], square
     if "centered" in flags:
         mean = states[0] + (1 - alpha) * (g - states[0])
         variance = square - mean * mean
         new.append(mean)
-    step = g / (f.sqrt(variance) + eps)
+    step = g / (m.map("sqrt", variance) + eps)
     if "momentum" in flags:
         step = momentum * states[-1] + step
         new.append(step)

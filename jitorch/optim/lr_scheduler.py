@@ -148,7 +148,7 @@ class LRScheduler:
         return hasattr(self, "_get_closed_form_lr")
 
     def _closed_form(self) -> list:
-        return self._get_closed_form_lr()
+        return self._get_closed_form_lr()  # type: ignore[attr-defined]
 
     def _now(self) -> list:
         return values_of(self.optimizer, "lr")
@@ -723,6 +723,8 @@ class ReduceLROnPlateau(LRScheduler):
 # ---------------------------------------------------------------------------------------------------
 class _Several(LRScheduler):
     """Schedules made of others, kept in `_schedulers`."""
+
+    _schedulers: list[LRScheduler]
 
     def _check(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer) -> None:
         name = type(self).__name__

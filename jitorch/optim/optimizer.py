@@ -338,7 +338,7 @@ class Rule(Optimizer):
             update(rule, flags, some, numbers(step), differentiable)
 
 
-def descent(f, flags, p, g, decay):
+def descent(m, flags, p, g, decay):
     """The gradient to descend: its sign changed with the flag "maximize", decay * p added with "decay"."""
     if "maximize" in flags:
         g = -g

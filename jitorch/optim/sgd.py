@@ -89,12 +89,12 @@ class SGD(Rule):
                 update(momentum_rule, flags, rows, (lr, decay, momentum, kept), differentiable)
 
 
-def plain_rule(f, flags, p, g, lr, decay):
-    return (p - lr * descent(f, flags, p, g, decay),)
+def plain_rule(m, flags, p, g, lr, decay):
+    return (p - lr * descent(m, flags, p, g, decay),)
 
 
-def momentum_rule(f, flags, p, g, buffer, lr, decay, momentum, kept):
-    g = descent(f, flags, p, g, decay)
+def momentum_rule(m, flags, p, g, buffer, lr, decay, momentum, kept):
+    g = descent(m, flags, p, g, decay)
     buffer = momentum * buffer + kept * g
     return p - lr * (g + momentum * buffer if "nesterov" in flags else buffer), buffer
 
@@ -156,8 +156,8 @@ class ASGD(Rule):
         )
 
 
-def averaged_rule(f, flags, p, g, average, eta, mu, shrink, decay):
-    g = descent(f, flags, p, g, decay)
+def averaged_rule(m, flags, p, g, average, eta, mu, shrink, decay):
+    g = descent(m, flags, p, g, decay)
     p = p * shrink - eta * g
     return p, average + mu * (p - average)
 
@@ -218,11 +218,11 @@ class Rprop(Rule):
             )
 
 
-def resilient_rule(f, flags, p, g, previous, size, down, up, least, most):
+def resilient_rule(m, flags, p, g, previous, size, down, up, least, most):
     g = -g if "maximize" in flags else g
     agreement = g * previous
     turned = agreement < 0
-    factor = f.where(turned, down + 0 * size, f.where(agreement > 0, up + 0 * size, 1 + 0 * size))
-    size = f.minimum(f.maximum(size * factor, least + 0 * size), most + 0 * size)
-    g = f.where(turned, 0 * size, g)
-    return p - f.sign(g) * size, g, size
+    factor = m.where(turned, down + 0 * size, m.where(agreement > 0, up + 0 * size, 1 + 0 * size))
+    size = m.map("minimum", m.map("maximum", size * factor, least + 0 * size), most + 0 * size)
+    g = m.where(turned, 0 * size, g)
+    return p - m.map("sign", g) * size, g, size

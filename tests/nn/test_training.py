@@ -60,3 +60,14 @@ def test_training(make, optimizer, tier):
         got = train(jitorch, make, optimizer, state)
     assert got == pytest.approx(expected, rel=2e-3)
     assert got[-1] < got[0]
+
+
+def test_a_recurrent_layer_records_few_operations_however_long():
+    from jitorch.graph.record import local
+
+    lstm, lengths = jitorch.nn.LSTM(3, 4), []
+    for steps in (2, 20):
+        jitorch.graph.record.flush()
+        lstm(jitorch.ones(steps, 2, 3))[0].sum().backward()
+        lengths.append(len(local.tape.node.path()))
+    assert lengths[0] == lengths[1] < 80

@@ -59,6 +59,8 @@ class ConstantPad3d(_ConstantPad):
 
 
 class _ZeroPad:
+    padding: tuple[int, ...]
+
     def __init__(self, padding):
         super().__init__(padding, 0.0)
 

@@ -1,6 +1,7 @@
 """Recurrent networks: RNN, LSTM and GRU over sequences, and their cells for one step.
 
-A layer is one matrix product for the inputs of all steps, then a cell for each step. Weights have PyTorch's names and
+A layer is one matrix product for the inputs of all steps, then a cell for each step (one op for all of them, see
+ops/recurrent.py, except for packed sequences and projections). Weights have PyTorch's names and
 the order of gates: i, f, g, o for LSTM and r, z, n for GRU.
 """
 
@@ -12,6 +13,7 @@ import warnings
 
 import jitorch
 
+from ...ops.recurrent import rnn_layer
 from ...tensor import Tensor
 from .. import functional as F
 from .. import init
@@ -21,8 +23,7 @@ from .linear import add_parameter
 from .module import Module
 
 
-# -- one step: (what the input contributes to the gates, the state, weights) -> the next state
-# ------------------------------
+# -- one step: (what the input contributes to the gates, the state, weights) -> the next state -------------------------
 def rnn_step(activation: str):
     def step(gates, state, w_hh, b_hh, w_hr=None):
         return (getattr(gates + F.linear(state[0], w_hh, b_hh), activation)(),)
@@ -245,10 +246,14 @@ class RNNBase(Module):
                 w_ih, w_hh = getattr(self, names[0]), getattr(self, names[1])
                 b_ih, b_hh = (getattr(self, names[2]), getattr(self, names[3])) if self.bias else (None, None)
                 w_hr = getattr(self, names[-1]) if self.proj_size else None
-                gates = F.linear(x, w_ih, b_ih)
-                gates = list(gates.unbind(0)) if x.ndim == 3 else list(gates.split(sizes))
-                outputs, last = run_steps(step, gates, tuple(s[k] for s in state), (w_hh, b_hh, w_hr), direction == 1)
-                sides.append(jitorch.stack(outputs) if x.ndim == 3 else jitorch.cat(outputs))
+                gates, first = F.linear(x, w_ih, b_ih), [s[k] for s in state]
+                if x.ndim == 3 and w_hr is None:
+                    outputs, last = rnn_layer(self.mode, gates, w_hh, b_hh, *first, reverse=direction == 1)
+                else:
+                    each = list(gates.unbind(0)) if x.ndim == 3 else list(gates.split(sizes))
+                    some, last = run_steps(step, each, tuple(first), (w_hh, b_hh, w_hr), direction == 1)
+                    outputs = jitorch.stack(some) if x.ndim == 3 else jitorch.cat(some)
+                sides.append(outputs)
                 lasts.append(last)
             x = sides[0] if directions == 1 else jitorch.cat(sides, dim=-1)
             if self.dropout > 0 and self.training and layer < self.num_layers - 1:

@@ -122,8 +122,10 @@ class Embedding(_Table):
         """An Embedding with the given table; freeze: it isn't trained."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        rows, columns = embeddings.shape
         return cls(
-            *embeddings.shape,
+            rows,
+            columns,
             _weight=embeddings,
             _freeze=freeze,
             padding_idx=padding_idx,
