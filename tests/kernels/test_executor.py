@@ -61,6 +61,9 @@ def kernel(args, lo, hi):
 """
 
 
+WAKE = 2  # flag: sleeping threads are woken for the region
+
+
 class Program:
     """Steps and their words, built a kernel at a time."""
 
@@ -68,7 +71,7 @@ class Program:
         self.steps, self.words, self.fixups, self.kept = [], [], [], []
 
     def add(self, source, words, n, chunk, region=1, before=0, finish=False):
-        self.steps.append([pool.request(source).address, len(self.words), n, chunk, region, before, int(finish), 0])
+        self.steps.append([pool.request(source).address, len(self.words), n, chunk, region, before, int(finish) | WAKE, 0])
         for word in words:
             self.kept.append(word)
             self.words.append(word.ctypes.data if isinstance(word, np.ndarray) else word)

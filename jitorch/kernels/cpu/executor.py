@@ -10,7 +10,7 @@ A program is a table of steps, one row of eight 64-bit words a kernel:
 | 3 | chunk: a task is [t * chunk, (t + 1) * chunk), cut at n |
 | 4 | in the first row of a region: the number of rows in it; its rows may run at the same time |
 | 5 | the number of tasks in the rows of the region above this one |
-| 6 | flags; bit 0: when the region is done, call the kernel once with lo = hi = n (the finish call) |
+| 6 | flags; bit 0: when the region is done, call the kernel once with lo = hi = n (the finish call); bit 1: wake sleeping threads for it |
 | 7 | unused |
 
 Before the first step, each row (word, base, offset) of the table of fixups sets words[word] = bases[base] + offset:
@@ -105,8 +105,8 @@ SIGNATURE = "int64(int64, int64, int64, int64, int64, int64, int64)"
 
 
 @helper
-def publish(pool, rows, count, tasks, words):
-    """Show a region to the threads of the pool, and wake those that sleep."""
+def publish(pool, rows, count, tasks, words, wake):
+    """Show a region to the threads of the pool, and wake those that sleep if the region is marked as worth it."""
     pool[ROWS] = rows
     pool[COUNT] = count
     pool[TASKS] = tasks
@@ -115,7 +115,7 @@ def publish(pool, rows, count, tasks, words):
     region = (load_atomic(at(pool, STATE)) >> 32) + 1
     store_atomic(at(pool, STATE), (region << 32) | tasks)
     sleepers = load_atomic(at(pool, SLEEPERS))
-    if sleepers > 0:
+    if wake != 0 and sleepers > 0:
         # with the lock taken once, a thread that saw no work is asleep by now
         call_c(pool[LOCK_MUTEX], pool[MUTEX], 0, 0)
         call_c(pool[UNLOCK_MUTEX], pool[MUTEX], 0, 0)
@@ -175,7 +175,7 @@ def kernel(steps, nsteps, words, fixups, nfixups, bases, pool_address):
             locked = replace_atomic(at(pool, LOCK), 0, 1)
             parallel = locked
         if tasks > 1 and parallel:
-            publish(pool, rows, count, tasks, words)
+            publish(pool, rows, count, tasks, words, pointer_to(rows)[6] & 2)
             await_others(pool, tasks - take_tasks(pool))
         else:
             run_alone(rows, count, words)

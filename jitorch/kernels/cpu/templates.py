@@ -78,7 +78,7 @@ def gemm(dtype: str, words: list[tuple], batch: int, m: int, n: int, k: int) -> 
     row_blocks, column_blocks = -(-m // rows), -(-n // columns)
     words = [*words, ("int", row_blocks), ("int", rows), ("int", column_blocks), ("int", columns)]
     chunk = max(1, TASK * row_blocks * column_blocks // work)
-    return Kernel(GEMM.format(s=SUFFIX[dtype]), words, batch * row_blocks * column_blocks, chunk, False, name="dot")
+    return Kernel(GEMM.format(s=SUFFIX[dtype]), words, batch * row_blocks * column_blocks, chunk, False, name="dot", chunk_time=60.0)
 
 
 SCAN_STEPS = {"sum": ("total + x[place]", "0"), "prod": ("total * x[place]", "1")}
