@@ -67,6 +67,7 @@ def test_a_recurrent_layer_records_few_operations_however_long():
 
     lstm, lengths = jitorch.nn.LSTM(3, 4), []
     for steps in (2, 20):
+        lstm.zero_grad()
         jitorch.graph.record.flush()
         lstm(jitorch.ones(steps, 2, 3))[0].sum().backward()
         lengths.append(len(local.tape.node.path()))
