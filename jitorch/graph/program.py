@@ -105,9 +105,10 @@ class Program:
     def run_checked(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         expected = self.interpret(leaves, scalars)
         want = [expected[slot].reshape(-1).copy() for slot, _ in self.wanted]
+        scale = max((memory.largest(b) for b in leaves), default=0.0)
         results = self.compiled.run(leaves, addresses, scalars)
         for (slot, _), (got, _), right in zip(self.wanted, results, want):
-            difference = memory.compare(got, right)
+            difference = memory.compare(got, right, scale)
             if difference:
                 step = max((s for s in self.steps if s.index <= slot), key=lambda s: s.index)
                 raise RuntimeError(f"check: the compiled result of {op_name(step)} ({step.line or 'line unknown'}) "

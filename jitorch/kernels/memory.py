@@ -88,15 +88,25 @@ def memory_stats() -> dict[str, int]:
     return dict(_stats)
 
 
-def compare(got: np.ndarray, want: np.ndarray) -> str | None:
-    """None if two results agree up to rounding (NaN equals NaN), else a sentence that says where they don't."""
+def largest(array: np.ndarray) -> float:
+    """The largest finite magnitude in a floating point array (0 for other dtypes)."""
+    if array.dtype.kind != "f" or not array.size:
+        return 0.0
+    magnitude = np.abs(array)
+    return float(magnitude[np.isfinite(magnitude)].max(initial=0.0))
+
+
+def compare(got: np.ndarray, want: np.ndarray, scale: float = 0.0) -> str | None:
+    """None if two results agree up to rounding (NaN equals NaN), else a sentence that says where they don't.
+
+    scale: the magnitude of what the results were computed from, since a sum whose terms cancel is only as exact as its terms."""
     if want.dtype.kind != "f":
         bad = got != want
         tolerance = "exactly"
     else:
         # rounding differs where sums are ordered differently: an error is measured against the largest value present
         rtol, finite = (2e-4, 1e-5) if want.dtype == np.float32 else (1e-9, 1e-12)
-        scale = np.abs(want[np.isfinite(want)]).max(initial=0.0)
+        scale = max(scale, largest(want))
         with np.errstate(invalid="ignore"):
             bad = ~(np.abs(got - want) <= rtol * np.abs(want) + finite * scale + 1e-30) & ~(np.isnan(got) & np.isnan(want)) & (got != want)
         tolerance = f"within {rtol:g}"
