@@ -265,7 +265,7 @@ for _symbol, _name in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("truediv
     METHODS[f"__{_symbol}__"], METHODS[f"__r{_symbol}__"] = direct(_name), direct(_name, reverse=True)
 
 # name, aliases, operator symbol, numbers allowed as second operand
-TWO = [
+TWO: list[tuple] = [
     ("lt", ("less",), "lt", True),
     ("le", ("less_equal",), "le", True),
     ("gt", ("greater",), "gt", True),
@@ -481,8 +481,8 @@ def equal(input, other) -> bool:
     return input.shape == other.shape and bool((input == other).all())
 
 
-for _f in (isclose, allclose, equal):
-    PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
+for _test in (isclose, allclose, equal):
+    PUBLIC[_test.__name__] = METHODS[_test.__name__] = _test
 
 
 # -- in-place writes ---------------------------------------------------------------------------------------------------

@@ -668,8 +668,8 @@ def not_a_tensor(name):
 
 for _f in (matmul, dot, mm, bmm, mv, addmm, addmv, addr, baddbmm, addbmm, outer, inner, kron):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
-for _f in (tensordot, einsum, chain_matmul, bilinear):
-    PUBLIC[_f.__name__] = _f
+for _function in (tensordot, einsum, chain_matmul, bilinear):
+    PUBLIC[_function.__name__] = _function
 PUBLIC["vdot"] = METHODS["vdot"] = dot
 PUBLIC["ger"] = METHODS["ger"] = outer
 METHODS["__matmul__"] = not_a_tensor("__matmul__")

@@ -653,8 +653,8 @@ for _f in (
 ):
     PUBLIC[_f.__name__] = _f
 PUBLIC["range"] = range_
-for _f in (diag_embed, diag, diagflat, new_full, new_tensor, is_floating_point, is_complex, is_nonzero, numel):
-    METHODS[_f.__name__] = _f
+for _method in (diag_embed, diag, diagflat, new_full, new_tensor, is_floating_point, is_complex, is_nonzero, numel):
+    METHODS[_method.__name__] = _method
 METHODS["new_empty_strided"] = lambda self, size, stride, dtype=None, device=None, requires_grad=False, **more: (
     empty_strided(size, stride, dtype=dtype_of(dtype, self.dtype), device=device, requires_grad=requires_grad)
 )

@@ -9,9 +9,9 @@ from ..autograd.node import GradNode, _sequence, state
 from ..graph.record import Meta, Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
-PUBLIC: dict[str, Callable] = {}   # name -> function: what `jitorch.<name>` is
+PUBLIC: dict[str, Any] = {}        # name -> function: what `jitorch.<name>` is
 VIEWS: dict[str, Any] = {}         # views: geometry and gradient, nothing to run (see ops/views.py)
-METHODS: dict[str, Callable] = {}  # name -> function: what `Tensor.<name>` is
+METHODS: dict[str, Any] = {}       # name -> function: what `Tensor.<name>` is
 
 
 class Op:
@@ -60,7 +60,10 @@ Tensor: Any = None                 # set by jitorch/tensor.py
 def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     """Record `op`. Inputs are tensors, Python numbers or None. Returns a tensor, or a tuple for several outputs."""
     tape = local.tape
-    slots, metas, scalars, needs_grad = [], [], (), False
+    slots: Any = []
+    metas: list[Any] = []
+    scalars: tuple = ()
+    needs_grad = False
     for x in inputs:
         if x.__class__ in NUMBERS:
             slots.append(-1)

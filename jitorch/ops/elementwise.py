@@ -8,6 +8,7 @@ method `<name>_`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def define(
     def function(*inputs):
         return apply(op, inputs)
 
-    function.op = op
+    function.op = op  # type: ignore[attr-defined]
     function.__name__ = function.__qualname__ = name
     return function
 
@@ -117,7 +118,7 @@ def mapped(name: str):
     return lambda b, *values: b.map(name, *values)
 
 
-def both(expression):
+def both(expression) -> tuple[Any, Any]:
     """An expression of operators alone serves the reference and the lowering: (numpy function, IR expression)."""
     return expression, lambda b, *values: expression(*values)
 
@@ -418,7 +419,7 @@ UNARY = [
     ("reciprocal", lambda x: 1 / x, "reciprocal", lambda c, g: (-g * (c.output() * c.output()),), "o", "float"),
     (
         "relu",
-        lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)).astype(x.dtype),
+        lambda x: np.where(np.isnan(x), x, np.maximum(x, 0)).astype(x.dtype),  # type: ignore[attr-defined]
         lambda b, x: b.map("maximum", x, 0),
         lambda c, g: (FUNCTIONS["relu_backward"](g, c.output()),),
         "o",

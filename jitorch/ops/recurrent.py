@@ -122,7 +122,8 @@ def cell_backward(m, mode: str, keep: list, h, h_before, c, c_before, dh, dc):
 def backward(m, dy, dcells, w, h0, c0, y, cells, kept, mode: str, reverse: bool):
     """(gradient of the gates through the input, through the state if GRU, of h0, of c0 if LSTM)."""
     steps, width = y.shape[0], w.shape[1]
-    into, through = [[]] * steps, [[]] * steps
+    into: list = [None] * steps
+    through: list = [None] * steps
     dh = dc = None
     order = list(range(steps))
     if reverse:

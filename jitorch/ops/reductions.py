@@ -392,7 +392,7 @@ max_dim_op, min_dim_op = extreme_with_index("max", np.argmax, "max"), extreme_wi
 
 def named(kind: str, *fields: str):
     """A named tuple that prints as PyTorch's."""
-    made = namedtuple(kind, fields)
+    made = namedtuple(kind, fields)  # type: ignore[misc]
     made.__module__ = "torch.return_types"
 
     def show(self):
@@ -400,7 +400,7 @@ def named(kind: str, *fields: str):
             f"torch.return_types.{kind}(\n" + ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True)) + ")"
         )
 
-    made.__repr__ = show
+    made.__repr__ = show  # type: ignore[method-assign]
     return made
 
 
@@ -726,7 +726,7 @@ def vector_norm(x, ord=2, dim=None, keepdim: bool = False, *, dtype=None, out=No
 def norm(input, p="fro", dim=None, keepdim: bool = False, out=None, dtype=None):
     """The p-norm over all elements or some dimensions; "fro" is the 2-norm. RuntimeError for integers."""
     if p == "nuc":
-        from ..linalg import matrix_norm
+        from ..linalg import matrix_norm  # type: ignore[attr-defined]
 
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     if input.dtype.category != FLOAT and dtype is None:

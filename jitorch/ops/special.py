@@ -73,7 +73,7 @@ def spherical_bessel(x):
 
 
 # name, NumPy or SciPy function, expression, gradient, saves
-UNARY = [
+UNARY: list[tuple] = [
     ("i0", scipy_function("i0"), None, lambda c, g: (g * special("i1")(c.input(0)),), "0"),
     (
         "i0e",
@@ -275,7 +275,7 @@ def third_or_fourth(sign: int, shift: bool):
     return call
 
 
-BINARY = [
+BINARY: list[tuple] = [
     ("xlog1py", xlog1py, xlog1py_ir, xlog1py_slope, "01"),
     (
         "zeta",

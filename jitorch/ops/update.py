@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..graph.record import Meta, local
+from ..graph.record import Meta, Tape, local
 from ..tensor import Tensor, assign
 from .dispatch import Op, apply
 from .formulas import NUMPY, TENSORS
@@ -79,7 +79,7 @@ def update(rule: Callable, flags: tuple, rows: list[tuple], numbers: tuple, diff
             i += 1
 
 
-def write(tape, t: Tensor, result: Tensor) -> None:
+def write(tape: Tape, t: Tensor, result: Tensor) -> None:
     """`assign`, for the usual case of a whole buffer and a result on the tape, without its checks."""
     s, value = t._storage, result._storage
     if t._meta is s.meta and value.tape is tape and s.shared is None and not t._untracked:

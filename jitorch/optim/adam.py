@@ -73,7 +73,7 @@ class Adam(Rule):
         for i, beta in enumerate(betas):
             if isinstance(beta, Tensor) and beta.numel() != 1:
                 raise ValueError(f"Tensor betas[{i}] must be 1-element")
-        betas = tuple(number(b) for b in betas)
+        betas = number(betas[0]), number(betas[1])
         check_betas(betas)
         check_settings(weight_decay=weight_decay)
         check_variant(foreach, fused, differentiable)
@@ -97,7 +97,8 @@ class Adam(Rule):
     def _update(self, group) -> None:
         lr, (beta1, beta2), amsgrad = number(group["lr"]), group["betas"], group["amsgrad"]
         beta1, beta2 = number(beta1), number(beta2)
-        states, rows = self.state, {}
+        states = self.state
+        rows: dict = {}
         for p in group["params"]:
             g = p.grad
             if g is None:

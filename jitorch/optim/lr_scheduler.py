@@ -68,6 +68,7 @@ class LRScheduler:
 
     _get_lr_called_within_step = False
     _is_initial = False
+    use_beta1 = False  # where a schedule changes the momentum: it is the first beta
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         check_optimizer(optimizer)
@@ -386,7 +387,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
             raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
         if not isinstance(eta_min, (float, int)):
             raise ValueError(f"Expected float or int eta_min, but got {eta_min} of type {type(eta_min)}")
-        self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, last_epoch
+        self.T_0, self.T_i, self.T_mult, self.eta_min = T_0, T_0, T_mult, eta_min
+        self.T_cur: float = last_epoch
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list:
@@ -553,6 +555,7 @@ class OneCycleLR(LRScheduler):
         check_optimizer(optimizer)
         if total_steps is None and (epochs is None or steps_per_epoch is None):
             raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
+        n: Any
         for name, n in (
             (("total_steps", total_steps),)
             if total_steps is not None
@@ -560,7 +563,7 @@ class OneCycleLR(LRScheduler):
         ):
             if n <= 0 or not isinstance(n, int):
                 raise ValueError(f"Expected positive integer {name}, but got {n}")
-        self.total_steps = epochs * steps_per_epoch if total_steps is None else total_steps
+        self.total_steps: Any = epochs * steps_per_epoch if total_steps is None else total_steps  # type: ignore[operator]
         if pct_start < 0 or pct_start > 1 or not isinstance(pct_start, float):
             raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
@@ -648,11 +651,11 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValueError("Factor should be < 1.0.")
         check_optimizer(optimizer)
         self.optimizer, self.factor = optimizer, factor
-        n, several = len(optimizer.param_groups), isinstance(min_lr, (list, tuple))
-        if several and len(min_lr) != n:
+        n = len(optimizer.param_groups)
+        if isinstance(min_lr, (list, tuple)) and len(min_lr) != n:
             raise ValueError(f"expected {n} min_lrs, got {len(min_lr)}")
-        self.default_min_lr = None if several else min_lr
-        self.min_lrs = list(min_lr) if several else [min_lr] * n
+        self.default_min_lr = None if isinstance(min_lr, (list, tuple)) else min_lr
+        self.min_lrs: list = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * n
         self.patience, self.cooldown, self.eps, self.last_epoch = patience, cooldown, eps, 0
         self._last_lr = values_of(optimizer, "lr")
         self._init_is_better(mode, threshold, threshold_mode)
@@ -724,7 +727,7 @@ class ReduceLROnPlateau(LRScheduler):
 class _Several(LRScheduler):
     """Schedules made of others, kept in `_schedulers`."""
 
-    _schedulers: list[LRScheduler]
+    _schedulers: Sequence[LRScheduler]
 
     def _check(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer) -> None:
         name = type(self).__name__

@@ -63,7 +63,8 @@ class SGD(Rule):
     def _update(self, group) -> None:
         momentum, states = group["momentum"], self.state
         flags = flags_of(group, "maximize", "nesterov")
-        first, later = [], []  # parameters without and with a buffer of past gradients
+        first: list[tuple] = []
+        later: list[tuple] = []  # parameters without and with a buffer of past gradients
         for p in group["params"]:
             g = p.grad
             if g is None:

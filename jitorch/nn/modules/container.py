@@ -59,11 +59,13 @@ class Container(Module):
 class Numbered(Module):
     """Modules under the names "0", "1", ...: what Sequential and ModuleList share."""
 
+    _modules: dict[str, Module]  # type: ignore[assignment]
+
     def __len__(self) -> int:
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())  # type: ignore[arg-type]
+        return iter(self._modules.values())
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.isdigit()]
@@ -103,7 +105,7 @@ class Numbered(Module):
 
     def pop(self, index: int | slice) -> Module:
         """Take a module out."""
-        taken = self[index]
+        taken = self[index]  # type: ignore[index]
         del self[index]
         return taken
 
@@ -207,6 +209,8 @@ class ModuleList(Numbered):
 
 class ModuleDict(Module):
     """Modules under names of your choice, in order of insertion; their parameters count as this module's."""
+
+    _modules: dict[str, Module]  # type: ignore[assignment]
 
     def __init__(self, modules: Mapping[str, Module] | None = None):
         super().__init__()

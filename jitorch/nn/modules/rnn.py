@@ -248,7 +248,7 @@ class RNNBase(Module):
                 w_hr = getattr(self, names[-1]) if self.proj_size else None
                 gates, first = F.linear(x, w_ih, b_ih), [s[k] for s in state]
                 if x.ndim == 3 and w_hr is None:
-                    outputs, last = rnn_layer(self.mode, gates, w_hh, b_hh, *first, reverse=direction == 1)
+                    outputs, last = rnn_layer(self.mode, gates, w_hh, b_hh, *first, reverse=direction == 1)  # type: ignore[misc]
                 else:
                     each = list(gates.unbind(0)) if x.ndim == 3 else list(gates.split(sizes))
                     some, last = run_steps(step, each, tuple(first), (w_hh, b_hh, w_hr), direction == 1)
@@ -261,7 +261,7 @@ class RNNBase(Module):
         return x, tuple(jitorch.stack([last[i] for last in lasts]) for i in range(len(state)))
 
 
-def check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size) -> None:
+def check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout: float, proj_size) -> None:
     """Raise PyTorch's errors for the arguments of a recurrent network."""
     if not isinstance(dropout, numbers.Real) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
         raise ValueError(

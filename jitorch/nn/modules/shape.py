@@ -151,7 +151,7 @@ class Upsample(Module):
         super().__init__()
         self.name, self.size, self.mode = type(self).__name__, size, mode
         self.align_corners, self.recompute_scale_factor = align_corners, recompute_scale_factor
-        self.scale_factor: Any
+        self.scale_factor: tuple[float, ...] | float | None
         if isinstance(scale_factor, tuple):
             self.scale_factor = tuple(float(f) for f in scale_factor)
         else:

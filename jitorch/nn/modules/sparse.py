@@ -219,8 +219,10 @@ class EmbeddingBag(_Table):
         """An EmbeddingBag with the given table; freeze: it isn't trained."""
         if embeddings.ndim != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
+        rows, columns = embeddings.shape
         made = cls(
-            *embeddings.shape,
+            rows,
+            columns,
             _weight=embeddings,
             max_norm=max_norm,
             norm_type=norm_type,
