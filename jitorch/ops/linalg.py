@@ -796,7 +796,7 @@ def lstsq(A, B, rcond=None, *, driver: str | None = None):
         filled((0,), 0, A.dtype),
         svdvals(A.detach()) if driver in ("gelsd", "gelss") else filled((0,), 0, A.dtype),
     )
-    if m > n and (driver == "gels" or bool((rank == n).all())):
+    if m > n and (driver == "gels" or (driver != "gelsy" and bool((rank == n).all()))):
         difference = matmul(a, x) - b
         residuals = (difference * difference).sum(-2)
         residuals = reshape(residuals, residuals.shape[:-1]) if vector else residuals
@@ -825,6 +825,13 @@ def matrix_rank(A, tol=None, hermitian: bool = False, *, atol=None, rtol=None, o
 
 
 # -- powers, exponentials, products ----------------------------------------------------------------------------------
+def replaced(x, value):
+    """A copy of x with everything overwritten: value's elements, x's history."""
+    y = x.clone()
+    y[...] = value
+    return y
+
+
 def matrix_power(A, n: int, *, out=None):
     """A @ A @ ... (n times); the inverse's powers for negative n, the identity for 0."""
     if A.ndim < 2:
@@ -835,7 +842,7 @@ def matrix_power(A, n: int, *, out=None):
             "matrices"
         )
     if n == 0:
-        return finish(expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape).clone(), out)
+        return finish(replaced(A, PUBLIC["eye"](A.shape[-1], dtype=A.dtype)), out)
     base, result = inv(A) if n < 0 else A, None
     n = abs(n)
     while n:
@@ -956,7 +963,8 @@ def cov(input, *, correction: int = 1, fweights=None, aweights=None):
             )
         if w._meta.numel != n:
             raise RuntimeError(
-                f"cov(): expected {what} to have the same numel as there are observations in the input but got {w._meta.numel} != {n}"
+                f"cov(): expected {what} to have the same numel as there are observations in the input but got "
+                f"{w._meta.numel} != {n}"
             )
         weights = w.to(x.dtype) if weights is None else weights * w.to(x.dtype)
     if weights is None:
@@ -1208,7 +1216,7 @@ def householder_product(A, tau, *, out=None):
     for i in reversed(range(tau.shape[-1])):
         v = low[..., i : i + 1]
         result = result - tau[..., i : i + 1, None] * matmul(v, matmul(mT(v), result))
-    return finish(result + (A * 0) if tau.shape[-1] == 0 else result, out)
+    return finish(replaced(A, result) if tau.shape[-1] == 0 else result, out)
 
 
 def slogdet_old(input):

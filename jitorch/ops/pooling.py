@@ -732,8 +732,8 @@ PADDING_MODES = ("zeros", "border", "reflection")
 def grid_sample(input, grid, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None):
     """Input (N, C, H, W) sampled at the places of grid (N, HO, WO, 2), x before y, each from -1 to 1; or one dimension more.
 
-    mode: "bilinear" or "nearest". padding_mode: what is seen outside: "zeros", "border" or "reflection".
-    Gradients go to both (to the grid only where bilinear). NotImplementedError for mode "bicubic".
+    mode: "bilinear", "nearest" or "bicubic". padding_mode: what is seen outside: "zeros", "border" or "reflection".
+    Gradients go to both (to the grid not where "nearest"). "bicubic" is for four dimensions alone.
     """
     n = input.ndim - 2
     if mode not in ("bilinear", "nearest", "bicubic"):
@@ -745,15 +745,17 @@ def grid_sample(input, grid, mode: str = "bilinear", padding_mode: str = "zeros"
             "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', "
             f"but got: '{padding_mode}'"
         )
-    if mode == "bicubic":
-        raise NotImplementedError("grid_sample(): mode='bicubic' is not supported; use 'bilinear'")
     if n not in (2, 3) or grid.ndim != input.ndim or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
         raise RuntimeError(
             f"grid_sampler(): expected grid to have size {n} in last dimension and input's batch size, "
             f"but got input of size {list(input.shape)} and grid of size {list(grid.shape)}"
         )
     sizes = input.shape[2:]
-    places = [place_of(grid[..., n - 1 - i], m, padding_mode, bool(align_corners)) for i, m in enumerate(sizes)]
+    corners = bool(align_corners)
+    places = [place_of(grid[..., n - 1 - i], m, corners) for i, m in enumerate(sizes)]
+    if mode == "bicubic":
+        return cubically_sampled(input, places, padding_mode, corners)
+    places = [brought_inside(p, m, padding_mode, corners) for p, m in zip(places, sizes, strict=True)]
     if mode == "nearest":
         return sampled(input, [p.detach().round() for p in places], None)
     low = [p.detach().floor() for p in places]
@@ -768,9 +770,30 @@ def grid_sample(input, grid, mode: str = "bilinear", padding_mode: str = "zeros"
     return total
 
 
-def place_of(x, m: int, padding_mode: str, corners: bool):
+def cubically_sampled(input, places, padding_mode: str, corners: bool):
+    """The sum over four by four elements around each place."""
+    if input.ndim != 4:
+        raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    low = [p.detach().floor() for p in places]
+    weights = [cubic_weights(p - start) for p, start in zip(places, low, strict=True)]
+    total = None
+    for taps in np.ndindex(4, 4):
+        at = [
+            brought_inside(start + (tap - 1), m, padding_mode, corners)
+            for start, tap, m in zip(low, taps, input.shape[2:], strict=True)
+        ]
+        part = sampled(input, at, weights[0][taps[0]] * weights[1][taps[1]])
+        total = part if total is None else total + part
+    return total
+
+
+def place_of(x, m: int, corners: bool):
     """Coordinates from -1 to 1 as places along an axis of m elements."""
-    x = (x + 1) * ((m - 1) / 2) if corners else ((x + 1) * m - 1) / 2
+    return (x + 1) * ((m - 1) / 2) if corners else ((x + 1) * m - 1) / 2
+
+
+def brought_inside(x, m: int, padding_mode: str, corners: bool):
+    """Places outside an axis of m elements clamped or reflected into it."""
     if padding_mode == "zeros":
         return x
     if padding_mode == "reflection":

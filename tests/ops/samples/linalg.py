@@ -138,4 +138,15 @@ SAMPLES = {
         lambda torch, t: torch.cross(t(3, 4), t(3, 4), dim=0),
     ],
     "trace": [lambda torch, t: torch.trace(t(3, 4)), lambda torch, t: torch.trace(t(3, 3, dtype="int32"))],
+    "cdist": [
+        lambda torch, t: torch.cdist(t(2, 3, 4, dtype="float64"), t(2, 5, 4, dtype="float64")),
+        lambda torch, t: torch.cdist(t(3, 4, dtype="float64"), t(5, 4, dtype="float64"), p=1.0),
+        lambda torch, t: torch.cdist(t(3, 4, dtype="float64"), t(5, 4, dtype="float64"), p=float("inf")).detach(),
+    ],
+    "cov": [
+        lambda torch, t: torch.cov(t(3, 5, dtype="float64")),
+        lambda torch, t: torch.cov(t(5, dtype="float64"), correction=0),
+        lambda torch, t: torch.cov(t(2, 4, dtype="float64"), aweights=t(4, dtype="float64", low=0.5, grad=False)),
+        lambda torch, t: torch.corrcoef(t(3, 5, dtype="float64")),
+    ],
 }

@@ -36,7 +36,27 @@ MAX = [
     ),
 ]
 
+
+def at_places(mode, padding, corners, shape=(2, 3, 4, 5), grid=(2, 3, 4, 2)):
+    return lambda torch, t: torch.nn.functional.grid_sample(
+        t(*shape, dtype="float64"), t(*grid, dtype="float64", low=-1.4, high=1.4), mode, padding, corners
+    )
+
+
 SAMPLES = {
+    "grid_sample": [
+        *(
+            at_places(mode, padding, corners)
+            for mode in ("bilinear", "nearest", "bicubic")
+            for padding in ("zeros", "border", "reflection")
+            for corners in (False, True)
+        ),
+        at_places("bilinear", "zeros", False, (2, 3, 3, 4, 5), (2, 2, 3, 2, 3)),
+    ],
+    "affine_grid": [
+        lambda torch, t: torch.nn.functional.affine_grid(t(2, 2, 3), (2, 1, 3, 4), align_corners=False),
+        lambda torch, t: torch.nn.functional.affine_grid(t(1, 3, 4), (1, 1, 2, 3, 4), align_corners=True),
+    ],
     "max_pool_with_indices": MAX,
     "max_pool_backward": MAX[:9],
     "adaptive_max_pool": [
