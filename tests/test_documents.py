@@ -23,6 +23,12 @@ def test_programs_of_the_readme(block, tmp_path, monkeypatch, capsys):
     assert loss is not None and float(loss.group(1)) < 0.05
 
 
+def test_programs_of_the_architecture():
+    scope: dict = {"__name__": "architecture"}
+    for number, block in enumerate(blocks("ARCHITECTURE.md", "python"), 1):
+        exec(compile(block, f"ARCHITECTURE.md, block {number}", "exec"), scope)
+
+
 def test_the_explained_entry_is_the_real_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     source = (ROOT / "jitorch" / "ops" / "elementwise.py").read_text()
