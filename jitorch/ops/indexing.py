@@ -14,7 +14,7 @@ import numpy as np
 from ..dtypes import BOOL, FLOAT, INT, bool_, int32, int64, uint8
 from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
-from ..tensor import assign, check_writable, clone_of, from_array
+from ..tensor import assign, check_writable, clone_of, from_array, make_view
 from .creation import full_op
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import write_out
@@ -227,13 +227,18 @@ def basic_view(x, basic: tuple):
     """The view that a planned basic index names (x itself where it names all of it)."""
     if not basic:
         return x
-    if len(basic) == 1:
-        item = basic[0]
-        if item[0] == "i":
-            return select_op(x, 0, item[1])
-        if item[0] == "s":
-            return slice_op(x, 0, *item[1:])
-    return basic_op(x, *basic)
+    op, attrs = view_of(x, basic)
+    return op(x, *attrs)
+
+
+def view_of(x, basic: tuple):
+    """The view's entry and attributes that a planned basic index stands for."""
+    if not basic:
+        return basic_op, ((":",),) * x.ndim
+    kind, *rest = basic[0]
+    if len(basic) == 1 and kind in ("i", "s"):
+        return (select_op if kind == "i" else slice_op), (0, *rest)
+    return basic_op, basic
 
 
 def getitem(self, index):
@@ -246,12 +251,39 @@ def getitem(self, index):
         n = self._meta.shape[0]
         if -n <= index < n:
             return select_op(self, 0, index + n if index < 0 else index)
+    key = plain_key(index)
+    if key is not None:
+        known = self._meta.cache.get(key)
+        if known is not None:
+            return make_view(self, *known)
     basic, tensors = plan(self, index)
     if tensors:
         return index_select_all(basic_view(self, basic), tensors)
-    if not basic:
-        return basic_op(self, *(((":",),) * self.ndim))
-    return basic_view(self, basic)
+    result = basic_view(self, basic) if basic else basic_op(self, *(((":",),) * self.ndim))
+    if key is not None:
+        self._meta.cache[key] = (result._meta, *view_of(self, basic))
+    return result
+
+
+PLAIN = frozenset((int, slice, type(None), type(Ellipsis)))
+BOUNDS = frozenset((int, type(None)))
+
+
+def plain_key(index):
+    """What an index of integers, slices, None and Ellipsis is remembered by; None for any other."""
+    items = index if index.__class__ is tuple else (index,)
+    key: list = [getitem]
+    for i in items:
+        kind = i.__class__
+        if kind is slice:
+            if i.start.__class__ not in BOUNDS or i.stop.__class__ not in BOUNDS or i.step.__class__ not in BOUNDS:
+                return None
+            key.append((i.start, i.stop, i.step))
+        elif kind in PLAIN:
+            key.append(i)
+        else:
+            return None
+    return tuple(key)
 
 
 def setitem(self, index, value) -> None:

@@ -14,6 +14,8 @@ from ..graph.record import Meta, Size, contiguous_strides, count
 from ..tensor import check_writable, clone_of, make_view
 from .dispatch import METHODS, PUBLIC, VIEWS, Op, apply
 
+MAX_GEOMETRIES = 4096  # kept in one Meta: a loop over many rows must not keep them all
+
 
 class ViewOp:
     """A view's entry, seen from behind: what the backward graph needs of it."""
@@ -31,6 +33,8 @@ class ViewOp:
         key = (self, attrs)
         meta = cache.get(key)
         if meta is None:
+            if len(cache) >= MAX_GEOMETRIES:
+                cache.clear()
             meta = cache[key] = self.geometry(t._meta, *attrs)
         return make_view(t, meta, self, attrs)
 
