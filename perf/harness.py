@@ -1,8 +1,11 @@
 """Timing: callables that do the same work, taken in turns, compared pair by pair.
 
 A machine that others share is slow in some seconds and fast in the next. So every run times each callable once, one
-right after the other, the order turned round from run to run; the ratio is that of two neighbours, and the median of the
-ratios is what is reported. Medians of the times stand beside it.
+right after the other, the order turned round from run to run; the ratio is that of two neighbours, and the median of
+the ratios is what is reported. Medians of the times stand beside it.
+
+With JITORCH_NUM_THREADS=1 all sides have one thread, and its processor time is taken, which does not count the time
+that others had the processor.
 """
 from __future__ import annotations
 
@@ -22,16 +25,17 @@ from statistics import median, quantiles
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
-
-THREADS = 2
-ROOT = Path(__file__).resolve().parent.parent
-REST = 0.03             # seconds before each sample: threads of the one before stop spinning (OpenMP's, BLAS's)
-COPY_BYTES = 1 << 26    # of each of the two buffers of `copier`: more than a cache holds
-
+THREADS = int(os.environ.get("JITORCH_NUM_THREADS") or 2)
 # read by SciPy's and NumPy's BLAS when they are loaded, which is before any thread count can be set on them
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, str(THREADS))
+
+import numpy as np  # noqa: E402
+
+clock = time.process_time if THREADS == 1 else time.perf_counter
+ROOT = Path(__file__).resolve().parent.parent
+REST = 0.03             # seconds before each sample: threads of the one before stop spinning (OpenMP's, BLAS's)
+COPY_BYTES = 1 << 26    # of each of the two buffers of `copier`: more than a cache holds
 
 
 # -- who is compared -------------------------------------------------------------------------------------------------
@@ -101,10 +105,10 @@ def compare(calls: dict[str, Callable[[], Any]], *, runs: int, sample: float) ->
             call, n = calls[name], counts[name]
             time.sleep(REST)
             call()                              # wakes threads, warms the cache
-            began = time.perf_counter()
+            began = clock()
             for _ in range(n):
                 call()
-            seconds[name].append((time.perf_counter() - began) / n)
+            seconds[name].append((clock() - began) / n)
     return Comparison(seconds)
 
 
@@ -114,10 +118,10 @@ def calls_in(call: Callable[[], Any], sample: float) -> int:
         call()
     n = 1
     while True:
-        began = time.perf_counter()
+        began = clock()
         for _ in range(n):
             call()
-        took = time.perf_counter() - began
+        took = clock() - began
         if took >= sample / 4 or n >= 1 << 20:
             return max(1, round(n * sample / max(took, 1e-9)))
         n *= 4
@@ -133,7 +137,7 @@ def take_turns(measures: dict[str, Callable[[], float]], runs: int) -> Compariso
 
 
 def copier() -> Callable[[], None]:
-    """Copies COPY_BYTES with two threads, so that 2 * COPY_BYTES pass through memory: the bandwidth that there is."""
+    """Copies COPY_BYTES with all threads, so that 2 * COPY_BYTES pass through memory: the bandwidth that there is."""
     from concurrent.futures import ThreadPoolExecutor
     source, target = np.ones(COPY_BYTES, np.uint8), np.zeros(COPY_BYTES, np.uint8)
     edges = [COPY_BYTES * i // THREADS for i in range(THREADS + 1)]
