@@ -13,6 +13,9 @@ from typing import Any
 
 from .tensor import Tensor
 
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
+BACKENDS = ("inductor", "eager", "aot_eager", "jitorch")
+
 
 class TracedFunction:
     """A function that was traced: calls it."""
@@ -123,7 +126,10 @@ def compile(
 ) -> Any:
     """`torch.compile`: the model or function itself, or a decorator that returns it: everything is compiled anyway.
 
-    The arguments are PyTorch's; none of them changes anything.
+    The arguments are PyTorch's; they are checked and change nothing. fullgraph: a value that is read in the middle
+    makes two programs of one, and nothing else. dynamic: no kernel depends on sizes. RuntimeError for an unknown mode,
+    for mode and options together, for a backend of one's own: there is no graph to give to it. AssertionError for what
+    can't be called.
 
     >>> import jitorch as torch
     >>> @torch.compile
@@ -132,4 +138,20 @@ def compile(
     >>> f(torch.tensor(0.5))
     tensor(1.)
     """
-    return (lambda function: function) if model is None else model
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode is not None and mode not in MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES)}")
+    if backend not in BACKENDS:
+        raise RuntimeError(
+            f"Invalid backend: {backend!r}. jitorch compiles by itself; these names are accepted: {', '.join(BACKENDS)}"
+        )
+    if model is None:
+        return checked_callable
+    return checked_callable(model)
+
+
+def checked_callable(function: Any) -> Any:
+    if not callable(function):
+        raise AssertionError(f"A callable function is expected, but {type(function)} is provided.")
+    return function

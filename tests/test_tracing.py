@@ -73,6 +73,25 @@ def test_compile_is_transparent():
     assert torch.compile(net) is net and torch.compile(mode="max-autotune")(raising) is raising
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"mode": "fast"}, RuntimeError),
+        ({"mode": "default", "options": {}}, RuntimeError),
+        ({"backend": "xx"}, RuntimeError),
+        ({"backend": lambda graph, inputs: graph}, RuntimeError),
+    ],
+)
+def test_compile_checks_its_arguments(arguments, error):
+    with pytest.raises(error):
+        torch.compile(raising, **arguments)
+
+
+def test_compile_needs_something_to_call():
+    with pytest.raises(AssertionError, match="A callable function is expected"):
+        torch.compile(3)
+
+
 def test_cuda_says_no():
     assert not torch.cuda.is_available() and torch.cuda.device_count() == 0 and torch.cuda.memory_allocated() == 0
     torch.cuda.manual_seed_all(0)
