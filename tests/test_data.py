@@ -381,6 +381,7 @@ def test_stop_iteration_in_a_data_set_does_not_end_the_loop_quietly(workers):
 
 
 def test_no_thread_is_left():
+    gc.collect()  # an exception that an earlier test caught holds its frames, and those an iterator
     before = set(loader_threads())      # other tests' loaders may live on in a traceback
 
     def left():
@@ -404,6 +405,7 @@ def test_no_thread_is_left():
 
 
 def test_persistent_workers():
+    gc.collect()  # an exception that an earlier test caught holds its frames, and those an iterator
     seen = []
     loader = DataLoader(Squares(9), batch_size=3, num_workers=2, persistent_workers=True, worker_init_fn=seen.append)
     first = lists(loader)
