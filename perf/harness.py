@@ -25,12 +25,9 @@ from statistics import median, quantiles
 from types import ModuleType
 from typing import Any, NamedTuple
 
-THREADS = int(os.environ.get("JITORCH_NUM_THREADS") or 2)
-# read by SciPy's and NumPy's BLAS when they are loaded, which is before any thread count can be set on them
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, str(THREADS))
+import numpy as np
 
-import numpy as np  # noqa: E402
+from . import THREADS
 
 clock = time.process_time if THREADS == 1 else time.perf_counter
 ROOT = Path(__file__).resolve().parent.parent
