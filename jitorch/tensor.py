@@ -379,6 +379,8 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
             raise RuntimeError(f"result type {r.dtype.label} can't be cast to the desired output type {m.dtype.label}")
         r = r.to(m.dtype)
     s, tape = t._storage, local.tape
+    if s in tape.sliced:
+        tape.flush()        # parts of the old value were entered as leaves of their own: they are read before it goes
     tape.slot_of(s, s.meta)
     whole = m.offset == 0 and m.contiguous and m.numel == s.meta.numel
     if whole:

@@ -456,3 +456,27 @@ def test_values_pass_between_threads_that_both_record():
         t.join(60)
     done.set()
     assert not wrong
+
+
+def test_every_batch_of_a_data_set_is_the_same_program():
+    data, w = floats(640, 20), floats(20, 1)
+    built = []
+    for i in range(0, 640, 32):
+        (data[i:i + 32] @ w).tanh().sum().item()
+        built.append(counters.programs_built)
+    assert built[0] == built[-1]
+
+
+def test_parts_of_a_storage_are_read_before_it_is_written():
+    with config.using(tier="compiled"):
+        a = torch.arange(40.0)
+        part = a[3:7]
+        before = part * 2
+        a.add_(100)
+        after = part + 0
+        assert before.tolist() == [6.0, 8.0, 10.0, 12.0] and after.tolist() == [103.0, 104.0, 105.0, 106.0]
+        grid = torch.arange(40.0).reshape(8, 5)
+        column = grid[:, 1]
+        before = column * 2
+        column.mul_(-1)
+        assert before.tolist() == [2.0 + 10 * i for i in range(8)] and grid[1].tolist() == [5.0, -6.0, 7.0, 8.0, 9.0]

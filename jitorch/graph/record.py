@@ -22,6 +22,7 @@ from ..device import cpu
 from .program import Program, Step, counters
 
 FLUSH_LENGTH = 4096       # operations recorded before a flush happens by itself
+PART = 4                  # a view of at most a fourth of its storage is a small one
 MAX_NODES = 100_000       # trie nodes kept; past that the least recently used programs go
 
 
@@ -237,7 +238,7 @@ def prune(keep: Tape) -> None:
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread")
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread", "parts", "sliced")
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -253,6 +254,8 @@ class Tape:
         self.leaf_slots: dict[Storage, int] = {}
         self.scalars: list = []
         self.views: dict[tuple, int] = {}
+        self.parts: dict[tuple, int] = {}               # (storage, shape, strides, offset) -> slot, see `enter_part`
+        self.sliced: set[Storage] = set()               # the storages of those
         self.limit = FLUSH_LENGTH                       # past it a flush happens; -1 once memory shared with NumPy was read
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -260,6 +263,8 @@ class Tape:
         """The slot of a tensor's value, entering it as a leaf or as a view of its storage where need be."""
         if storage.tape is self:
             slot = storage.slot
+        elif meta is not storage.meta and 0 < meta.numel <= storage.meta.numel // PART:
+            return self.enter_part(storage, meta)
         else:
             found = self.leaf_slots.get(storage)
             slot = self.enter(storage) if found is None else found
@@ -288,6 +293,30 @@ class Tape:
         self.leaf_slots[known] = slot
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
+        return slot
+
+    def enter_part(self, storage: Storage, meta: Meta) -> int:
+        """A small view of a computed storage (a batch of a data set) is a leaf of its own: the offset is an address at run time, so
+        that every batch is the same program. A write to the storage has to flush first (see `assign` in tensor.py)."""
+        key = (storage, meta.shape, meta.strides, meta.offset)
+        slot = self.parts.get(key)
+        if slot is not None:
+            return slot
+        buffer, offset = storage.array(), meta.offset
+        span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides, strict=True))
+        leaf = Storage(Meta(meta.shape if meta.contiguous else (span,), meta.dtype), buffer[offset : offset + span])
+        node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), lambda: (leaf.meta,))
+        slot = node.index
+        self.leaves[slot] = leaf
+        self.node = node
+        if not meta.contiguous:
+            attrs = (meta.shape, meta.strides, 0)
+            self.node = node = lookup(node, VIEW, (slot,), attrs, (), lambda: (Meta(meta.shape, meta.dtype),))
+            slot = node.index
+        if storage.shared is not None and storage.seen_outside():
+            self.limit = -1
+        self.sliced.add(storage)
+        self.parts[key] = slot
         return slot
 
     def take_over(self, storage: Storage, slot: int) -> None:
