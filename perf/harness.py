@@ -254,10 +254,14 @@ def compiled() -> Iterator[None]:
 
 
 def run_python(code: str, **env: str) -> str:
-    """What a fresh interpreter prints. Raises CalledProcessError, with what it wrote to stderr shown."""
+    """What a fresh interpreter prints. Raises CalledProcessError, with what it wrote to stderr shown.
+
+    It may keep compiled bytecode, as an installed package has it.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT,
-                          env={**os.environ, "PYTHONPATH": paths, **env})
+                          env={**kept, "PYTHONPATH": paths, **env})
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         done.check_returncode()

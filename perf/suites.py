@@ -100,6 +100,8 @@ def startup(quick: bool) -> list[dict]:
     """Imports, and the first training step of the digits example, each in a fresh process."""
     runs = 3 if quick else 7
     peers = [fw.name for fw in frameworks()]
+    for n in peers:                                             # writes bytecode, brings the files into memory
+        number_printed(IMPORT.format(n))
     imports = take_turns({n: partial(number_printed, IMPORT.format(n)) for n in peers}, runs)
     rows = [timed_row("import", "s", imports, goal=0.25, note="in a process that has imported nothing")]
     with tempfile.TemporaryDirectory() as folder:
