@@ -5,7 +5,7 @@ import os
 import traceback
 import warnings
 
-from .node import state
+from .node import anomaly_used, state
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -33,6 +33,8 @@ class set_detect_anomaly:
     def __init__(self, mode: bool, check_nan: bool = True):
         self.was = state.anomaly
         state.anomaly = bool(mode) and check_nan
+        if state.anomaly and not anomaly_used:
+            anomaly_used.append(True)
 
     def __enter__(self):
         return self

@@ -15,6 +15,7 @@ class _State(threading.local):
 
 
 state = _State()
+anomaly_used: list[bool] = []      # not empty once anomaly mode was turned on in any thread: spares others the question
 
 
 class GradNode:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.anomaly import here
-from ..autograd.node import GradNode, _sequence, state
+from ..autograd.node import GradNode, _sequence, anomaly_used, state
 from ..graph.record import Meta, Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
@@ -132,13 +132,17 @@ def apply_pair(op: Op, a, b):
     tape.node = node
     storage, out = new(Storage), new(Tensor)
     storage.meta = out._meta = node.meta
-    storage.tape, storage.slot = tape, node.index
+    storage.tape = tape
+    storage.slot = slot = node.index
     out._storage = storage
-    tape.owners[node.index] = storage
+    tape.owners[slot] = storage
     if ((a._rg or b._rg or (a._base is not None and a._refresh()) or (b._base is not None and b._refresh()))
             and node.differentiable and state.enabled):
         grad = new(GradNode)
-        grad.op, grad.metas, grad.out_metas, grad.seq = op, (m, n), node.metas, next(_sequence)
+        grad.op = op
+        grad.metas = (m, n)
+        grad.out_metas = node.metas
+        grad.seq = next(_sequence)
         grad.edges = (None if not a._rg else (a, 0) if (fn := a._grad_fn) is None else (fn, a._output_nr),
                       None if not b._rg else (b, 0) if (fn := b._grad_fn) is None else (fn, b._output_nr))
         if op.saves:
@@ -148,9 +152,9 @@ def apply_pair(op: Op, a, b):
         out._rg = True
         if op.save_outputs:
             grad.save_output(0, out)
-        if state.anomaly:
+        if anomaly_used and state.anomaly:
             grad.where = here()
-    if node.index > tape.limit:
+    if slot > tape.limit:
         tape.flush()
     return out
 
