@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -28,6 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import THREADS
+
+try:
+    import resource
+except ImportError:         # Windows
+    resource = None         # type: ignore[assignment]
 
 clock = time.process_time if THREADS == 1 else time.perf_counter
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +75,7 @@ class Comparison:
     """Seconds of one call, for each callable and run; run i of one was taken beside run i of the others."""
 
     seconds: dict[str, list[float]]
+    faults: dict[str, list[float]] = field(default_factory=dict)    # page faults of one call, where the system tells
 
     def median(self, name: str) -> float | None:
         times = self.seconds.get(name)
@@ -97,16 +103,23 @@ def compare(calls: dict[str, Callable[[], Any]], *, runs: int, sample: float) ->
     """
     counts = {name: calls_in(call, sample) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    faults: dict[str, list[float]] = {name: [] for name in calls}
     for run in range(runs):
         for name in list(calls) if run % 2 == 0 else reversed(list(calls)):
             call, n = calls[name], counts[name]
             time.sleep(REST)
             call()                              # wakes threads, warms the cache
-            began = clock()
+            before, began = page_faults(), clock()
             for _ in range(n):
                 call()
             seconds[name].append((clock() - began) / n)
-    return Comparison(seconds)
+            faults[name].append((page_faults() - before) / n)
+    return Comparison(seconds, faults)
+
+
+def page_faults() -> int:
+    """Of this process, so far; 0 where the system does not tell."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource is not None else 0
 
 
 def calls_in(call: Callable[[], Any], sample: float) -> int:
@@ -175,6 +188,10 @@ def timed_row(name: str, unit: str, timing: Comparison, *, per_call: int = 1, go
     """The row of a comparison of "jitorch" with "torch", if that took part. One call does the work `per_call` times."""
     scale = UNITS[unit] / per_call
     ours, torch = timing.median("jitorch"), timing.median("torch")
+    for who in ("jitorch", "torch"):
+        found = median(timing.faults.get(who) or [0])
+        if found >= 100:
+            note = f"{note}; {found:.0f} page faults ({who})".removeprefix("; ")
     return row(name, unit, None if ours is None else ours * scale, None if torch is None else torch * scale,
                ratios=timing.ratios("jitorch", "torch"), best=timing.best("jitorch", "torch"), goal=goal, note=note)
 
