@@ -337,16 +337,11 @@ def legal(g: Group) -> bool:
         return True
     whole = len(g.reduced) + len(g.inner) == len(g.sizes)
     if g.inner:
-        return whole and all(ends_before(g, v) for v in g.nodes)
+        return whole and not waits(g)       # nothing within the rows may wait for the reduction over all rows
     if not whole:
         return True
     # everything is reduced: either nothing inside the loops waits for the result, or one task does it all
     return count(g.sizes) <= ONE_ROW or not waits(g)
-
-
-def ends_before(g: Group, v: Value) -> bool:
-    """Second-level groups: nothing within the rows may wait for the reduction over all rows."""
-    return not waits(g)
 
 
 def waits(g: Group) -> bool:

@@ -420,11 +420,11 @@ class Writer:
                     self.emit("    " * (depth + 1) + f"i{a} = uint64(0)")
         self.indent -= 1
 
-    def finish_source(self, name: str) -> str:
+    def finish_source(self) -> str:
         return "\n".join(["def kernel(args, lo, hi):", *self.head, *self.lines]) + "\n"
 
     def kernel(self, units: int, chunk: int, finish: bool, name: str) -> Kernel:
-        return Kernel(self.finish_source(name), self.words, units, max(1, chunk), finish, self.scratch, name)
+        return Kernel(self.finish_source(), self.words, units, max(1, chunk), finish, self.scratch, name)
 
     def cost(self) -> int:
         """A rough weight of one element: how many simple operations."""
@@ -796,7 +796,7 @@ class Writer:
                   and any(a in first for a in view.reduce_axes[v] if a is not None)]
         axes = [a for a in view.order if a in view.reduced]
         self.scalar_values(scope)
-        partial = {v: self.partial_words(v, len(axes)) for v in totals}
+        partial = {v: self.partial_words(v) for v in totals}
         chunk = self.named_word("chunk", "int", 0)
         chunk_word = len(self.words) - 1
         late = [w for w in view.writes if not any(a is not None for a in view.axes_of[w[0]])]
@@ -842,7 +842,7 @@ class Writer:
         self.allot(partial, units)
         return self.kernel(units, 1, True, "total")
 
-    def partial_words(self, v, _n) -> tuple:
+    def partial_words(self, v) -> tuple:
         """Places for the partial results of a total, one a unit."""
         dtype = self.accumulator_dtype(v)
         names = []
