@@ -10,7 +10,6 @@ _sequence = itertools.count()
 
 class _State(threading.local):
     enabled = True          # is the backward graph recorded
-    inference = False
     anomaly = False
 
 

@@ -38,7 +38,7 @@ class CompiledProgram:
     """
 
     def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int):
-        self.steps, self.calls, self.arena_bytes, self.outputs, self.leaf_count = steps, calls, arena, outputs, leaves
+        self.steps, self.calls, self.arena_bytes, self.outputs = steps, calls, arena, outputs
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
         self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
         self.base_count = 2 + leaves + len(self.fresh)

@@ -28,12 +28,12 @@ from .record import contiguous_strides, count
 class Value:
     """A node of the IR. Operators build maps; Python numbers become constants of the other operand's dtype."""
 
-    __slots__ = ("kind", "name", "args", "shape", "dtype", "attrs", "builder", "index", "line", "users")
+    __slots__ = ("kind", "name", "args", "shape", "dtype", "attrs", "builder", "index", "line")
 
     def __init__(self, builder, kind, name, args, shape, dtype, attrs=()):
         self.builder, self.kind, self.name, self.args = builder, kind, name, args
         self.shape, self.dtype, self.attrs = tuple(shape), dtype, attrs
-        self.index, self.line, self.users = -1, None, ()
+        self.index, self.line = -1, None
 
     @property
     def numel(self) -> int:

@@ -47,10 +47,6 @@ class CanonicalBuilder(Builder):
             found = self.known[key] = super().add(kind, name, args, shape, dtype, attrs)
         return found
 
-    def map_of(self, v: Value, shape) -> Value:
-        """`v` in that shape."""
-        return v if v.shape == tuple(shape) else self.expand(v, shape)
-
     def fresh(self, v: Value) -> Value:
         """A copy of `v` that is a value of its own."""
         return Builder.add(self, "map", "copy", (v,), v.shape, v.dtype)
@@ -108,10 +104,10 @@ def rewrite_reduce(b, kind, name, args, shape, dtype, attrs):
             start = 1
         else:
             raise RuntimeError(f"{name}(): expected a reduction over at least one element")
-        return b.map_of(b.const(start, dtype), shape)
+        return b.expand(b.const(start, dtype), shape)
     if n == 1:
         if name in ("argmax", "argmin"):
-            return b.map_of(b.const(0, dtype), shape)
+            return b.expand(b.const(0, dtype), shape)
         return b.cast(v, dtype)
     if name in ("argmax", "argmin") and len([d for d in attrs if v.shape[d] != 1]) > 1:
         return b.reshape(b.reduce(name, b.reshape(v, (v.numel,)), (0,)), shape)     # the index counts in row-major order
