@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -34,8 +35,8 @@ KEPT_SHARE = 0.8  # of the limit, when entries are removed
 STORES_BETWEEN_TRIMS = 200
 STALE_SECONDS = 3600  # a temporary file of this age was left behind by a process that died
 ENTRY, SOURCE, TEMPORARY = ".kernel", ".py", ".tmp"
-# the files of this package that the machine code depends on
-COMPILER_FILES = ("objects.py", "cpu/prelude.py", "cpu/compiler.py", "cpu/vecmath.py")
+COMPILER = Path(__file__).with_name("cpu") / "compiler.py"
+IMPORT = re.compile(r"^from (\.+)(\w*) import ([\w, ]+)", re.MULTILINE)  # within the package; `ast` takes 100 times as long
 
 _lock = threading.Lock()
 _stores = 0
@@ -48,13 +49,27 @@ _told: set[str] = set()  # kinds of problems
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def compiler_files() -> dict[Path, str]:
+    """The files of this package that machine code depends on, and their text: the compiler, what it imports, and so on."""
+    found: dict[Path, str] = {}
+    waiting = [COMPILER]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = path.read_text(encoding="utf-8")
+        for dots, module, names in IMPORT.findall(found[path]):
+            folder = path.parents[len(dots) - 1]
+            waiting += [folder / f"{name.strip()}.py" for name in ([module] if module else names.split(","))]
+    return found
+
+
 @cache
 def _base() -> Any:
     """A hash of what all machine code depends on."""
     import llvmlite.binding as llvm
 
-    here = Path(__file__).parent
-    parts = [(here / name).read_bytes() for name in COMPILER_FILES]
+    parts = [text.encode() for text in compiler_files().values()]
     for package in ("numba", "llvmlite"):  # their version files: reading these is 50 times cheaper than importing Numba
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
@@ -126,9 +141,11 @@ def _refusal(path: str) -> str | None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load(key: str) -> Compiled | None:
+# A folder is passed in, because compiling takes a while: a kernel is kept in the directory that was set when it was asked for.
+
+
+def load(folder: str | None, key: str) -> Compiled | None:
     """The kernel of that key, or None if it is not there or damaged."""
-    folder = directory()
     if folder is None:
         return None
     path = f"{folder}/{key}{ENTRY}"
@@ -147,10 +164,9 @@ def load(key: str) -> Compiled | None:
     return None
 
 
-def store(key: str, kernel: Compiled) -> None:
+def store(folder: str | None, key: str, kernel: Compiled) -> None:
     """Keep a kernel. Does nothing where there is no cache; tells of an error once."""
     global _stores
-    folder = directory()
     if folder is None or not _write(folder, key + ENTRY, pack(key, kernel)):
         return
     with _lock:
@@ -160,9 +176,8 @@ def store(key: str, kernel: Compiled) -> None:
         trim(folder)
 
 
-def store_source(key: str, source: str) -> str | None:
+def store_source(folder: str | None, key: str, source: str) -> str | None:
     """Write the source beside the entry; the path of the file, None where there is no cache."""
-    folder = directory()
     path = f"{folder}/{key}{SOURCE}"
     if folder is None or not (os.path.exists(path) or _write(folder, key + SOURCE, source.encode())):
         return None

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -32,14 +33,14 @@ def problems():
 
 
 def test_a_stored_kernel_comes_back(folder):
-    assert cache.load(KEY) is None
-    cache.store(KEY, KERNEL)
-    assert cache.load(KEY) == KERNEL
+    assert cache.load(cache.directory(), KEY) is None
+    cache.store(cache.directory(), KEY, KERNEL)
+    assert cache.load(cache.directory(), KEY) == KERNEL
     assert problems() == []
 
 
 def test_the_directory_is_private(folder):
-    cache.store(KEY, KERNEL)
+    cache.store(cache.directory(), KEY, KERNEL)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -48,8 +49,26 @@ def test_key_depends_on_the_source_alone_within_a_process():
     assert len(cache.key("a")) == 64
 
 
+def test_key_depends_on_all_files_that_the_compiler_is_made_of():
+    """What a helper has imported of this package once it can compile is what the key is made of."""
+    code = f"""
+import sys
+from jitorch.kernels.cpu import worker
+worker.enter_packages({sys.path!r})
+for name in [name for name in sys.modules if name.startswith("jitorch.")]:
+    del sys.modules[name]
+import jitorch.kernels.cpu.compiler
+print(*(m.__file__ for n, m in sys.modules.items() if n.startswith("jitorch.") and not hasattr(m, "__path__")), sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.splitlines())
+    assert imported == {str(path) for path in cache.compiler_files()}
+    assert any(path.endswith("library.py") for path in imported)
+
+
 def test_source_is_kept_beside_the_kernel(folder):
-    path = cache.store_source(KEY, "def kernel(): ...\n")
+    path = cache.store_source(cache.directory(), KEY, "def kernel(): ...\n")
     assert path == str(folder / f"{KEY}.py")
     assert (folder / f"{KEY}.py").read_text() == "def kernel(): ...\n"
 
@@ -67,21 +86,21 @@ def test_source_is_kept_beside_the_kernel(folder):
     ids=["truncated", "empty", "garbage", "one bit", "other version", "another kernel"],
 )
 def test_a_damaged_entry_is_not_used_and_told_once(folder, damage):
-    cache.store(KEY, KERNEL)
+    cache.store(cache.directory(), KEY, KERNEL)
     entry = folder / f"{KEY}.kernel"
     entry.write_bytes(damage(entry.read_bytes()))
-    assert cache.load(KEY) is None
-    assert cache.load(KEY) is None
+    assert cache.load(cache.directory(), KEY) is None
+    assert cache.load(cache.directory(), KEY) is None
     (message,) = problems()
     assert "damaged" in message and KEY in message
-    cache.store(KEY, KERNEL)
-    assert cache.load(KEY) == KERNEL
+    cache.store(cache.directory(), KEY, KERNEL)
+    assert cache.load(cache.directory(), KEY) == KERNEL
 
 
 def test_problems_become_one_warning(folder):
     folder.mkdir(mode=0o700)
     (folder / f"{KEY}.kernel").write_bytes(b"garbage")
-    cache.load(KEY)
+    cache.load(cache.directory(), KEY)
     with pytest.warns(RuntimeWarning, match="damaged") as warned:
         cache.warn_of_problems()
         cache.warn_of_problems()
@@ -91,9 +110,9 @@ def test_problems_become_one_warning(folder):
 def test_a_file_in_place_of_the_directory_means_no_cache(folder):
     folder.write_text("")
     assert cache.directory() is None
-    cache.store(KEY, KERNEL)
-    assert cache.load(KEY) is None
-    assert cache.store_source(KEY, "") is None
+    cache.store(cache.directory(), KEY, KERNEL)
+    assert cache.load(cache.directory(), KEY) is None
+    assert cache.store_source(cache.directory(), KEY, "") is None
     assert cache.info()["directory"] is None and cache.clear() == 0
     (message,) = problems()
     assert "not kept on disk" in message
@@ -121,8 +140,8 @@ def test_a_full_disk_means_no_cache(folder, monkeypatch):
 
     assert cache.directory()
     monkeypatch.setattr(cache.os, "replace", full)
-    cache.store(KEY, KERNEL)
-    cache.store("cd" * 32, KERNEL)
+    cache.store(cache.directory(), KEY, KERNEL)
+    cache.store(cache.directory(), "cd" * 32, KERNEL)
     (message,) = problems()
     assert "No space left" in message
     assert list(folder.iterdir()) == []
@@ -131,10 +150,10 @@ def test_a_full_disk_means_no_cache(folder, monkeypatch):
 def test_the_least_recently_used_entries_go_first(folder, monkeypatch):
     keys = [f"{n:02x}" * 32 for n in range(10)]
     for n, key in enumerate(keys):
-        cache.store(key, KERNEL)
-        cache.store_source(key, "x" * 100)
+        cache.store(cache.directory(), key, KERNEL)
+        cache.store_source(cache.directory(), key, "x" * 100)
         os.utime(folder / f"{key}.kernel", (1000 + n, 1000 + n))
-    cache.load(keys[0])  # used now
+    cache.load(cache.directory(), keys[0])  # used now
     size = cache.info()["bytes"]
     monkeypatch.setattr(cache, "LIMIT_BYTES", size // 2)
     cache.trim(str(folder))
@@ -145,7 +164,7 @@ def test_the_least_recently_used_entries_go_first(folder, monkeypatch):
 
 
 def test_files_of_dead_processes_go(folder):
-    cache.store(KEY, KERNEL)
+    cache.store(cache.directory(), KEY, KERNEL)
     stale, fresh = folder / "a.tmp", folder / "b.tmp"
     stale.write_text("")
     fresh.write_text("")
@@ -156,7 +175,7 @@ def test_files_of_dead_processes_go(folder):
 
 def test_info_and_clear_count_kernels_and_leave_other_files(folder):
     for n in range(3):
-        cache.store(f"{n:02x}" * 32, KERNEL)
+        cache.store(cache.directory(), f"{n:02x}" * 32, KERNEL)
     (folder / "notes.txt").write_text("mine")
     (folder / "notes.py").write_text("mine")
     assert cache.info()["kernels"] == 3 and cache.info()["directory"] == str(folder)

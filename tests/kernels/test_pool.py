@@ -136,6 +136,17 @@ def test_without_a_cache_kernels_stay_in_memory(make_pool, folder):
     assert pool.request(source_of(7)) is ticket
 
 
+def test_a_kernel_is_kept_where_it_was_asked_for(make_pool, folder, monkeypatch):
+    """Another directory that is set while it is compiled is none of its business."""
+    ticket = make_pool().request(source_of(9))
+    later = folder.with_name("later")
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(later))
+    assert cache.directory() == str(later)
+    assert ticket.wait(60) and works(ticket, 9)
+    assert [path.suffix for path in sorted(folder.iterdir())] == [".kernel", ".py"]
+    assert not list(later.iterdir())
+
+
 @posix
 def test_a_killed_helper_is_replaced(make_pool):
     pool = make_pool()

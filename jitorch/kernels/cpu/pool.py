@@ -40,12 +40,12 @@ class HelperDied(Exception):
 
 
 class Ticket:
-    """A kernel that was asked for. `error` is None or the text of what went wrong."""
+    """A kernel that was asked for. `error` is None or the text of what went wrong; `folder` is where it is kept on disk."""
 
-    __slots__ = ("source", "key", "error", "attempts", "_kernel", "_address", "_pool")
+    __slots__ = ("source", "key", "folder", "error", "attempts", "_kernel", "_address", "_pool")
 
-    def __init__(self, pool: Pool, source: str, key: str) -> None:
-        self.source, self.key = source, key
+    def __init__(self, pool: Pool, source: str) -> None:
+        self.source, self.key, self.folder = source, cache.key(source), cache.directory()
         self.error: str | None = None
         self.attempts = 0
         self._kernel: Compiled | None = None
@@ -164,8 +164,8 @@ class Pool:
             if ticket is not None:
                 self.counts["memory_hits"] += 1
                 return ticket
-            ticket = Ticket(self, source, cache.key(source))
-            ticket._kernel = cache.load(ticket.key)
+            ticket = Ticket(self, source)
+            ticket._kernel = cache.load(ticket.folder, ticket.key)
             if ticket._kernel is not None:
                 self.counts["loaded_from_disk"] += 1
             else:
@@ -241,7 +241,8 @@ class Pool:
             ticket.error = f"no compile helper could be started: {self.start_error}"
             return False
         try:
-            answer = helper.compile(ticket.source, ticket.key, cache.store_source(ticket.key, ticket.source))
+            path = cache.store_source(ticket.folder, ticket.key, ticket.source)
+            answer = helper.compile(ticket.source, ticket.key, path)
             if answer[:1] == b"E":
                 ticket.error = answer[1:].decode()
                 return True
@@ -254,7 +255,7 @@ class Pool:
                 else:
                     ticket.error = str(error)
             return False
-        cache.store(ticket.key, kernel)  # first: a short program may end as soon as it knows
+        cache.store(ticket.folder, ticket.key, kernel)  # first: a short program may end as soon as it knows
         with self.changed:
             self.counts["compiled"] += 1
             ticket._kernel = kernel
