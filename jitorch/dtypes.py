@@ -70,7 +70,7 @@ def set_default_dtype(d: dtype) -> None:
     if d is not _default:
         from .graph import record
         record.flush()              # what is recorded was meant with the old default, and rules for shape and dtype ran with it
-        record.ROOT.next.clear()
+        record.forget()
     _default = d
 
 

@@ -85,6 +85,16 @@ def test_profile_shows_a_row_for_each_program(script):
     assert "loaded from the cache" in shown.output
 
 
+def test_profile_names_the_lines_of_the_script(script, tmp_path):
+    """Also where other code of this process recorded the same steps before."""
+    other = tmp_path / "other.py"
+    other.write_text(SCRIPT)
+    with jitorch.config.using(tier="compiled"):
+        run("profile", other)
+        shown = run("profile", script).output
+    assert "program.py" in shown and "other.py" not in shown
+
+
 def test_profile_of_the_reference_tier_counts_its_runs(script):
     with jitorch.config.using(tier="reference"):
         rows = table((shown := run("profile", script)).output)

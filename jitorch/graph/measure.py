@@ -14,7 +14,7 @@ from typing import Any
 
 from .compiled import CompiledProgram, HostCall, KernelStep
 from .program import Program
-from .record import flush
+from .record import flush, forget
 
 
 @dataclass
@@ -70,6 +70,7 @@ def recording() -> Iterator[list[Cost]]:
     [1]
     """
     flush()
+    forget()        # a step keeps the line it was first seen at: lines are to be those of the block
     costs: list[Cost] = []
     known: dict[Program, Cost] = {}
     lock, inner = threading.Lock(), threading.local()

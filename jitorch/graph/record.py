@@ -210,6 +210,13 @@ def generalise(node: Node) -> None:
             stack.extend(n.children())
 
 
+def forget() -> None:
+    """Empty the trie: every step is seen for the first time again, and every program built anew."""
+    with _trie_lock:
+        ROOT.next = {}
+        counters.nodes = 0
+
+
 def prune(keep: Tape) -> None:
     """Keep the more recently used half of the program-owning nodes, and what leads to them."""
     global ROOT
