@@ -32,7 +32,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
-from . import library, vecmath
+from . import library, simd, vecmath
 
 # pointer suffix -> element type; a boolean in memory is a uint8
 ELEMENTS: dict[str, Any] = {
@@ -422,6 +422,7 @@ NAMES: dict[str, Any] = {
     **{"add_atomic": add_atomic, "replace_atomic": replace_atomic},
     "helper": register_jitable(error_model="numpy"),  # marks a function that `kernel` calls
     **library.NAMES,
+    **simd.NAMES,
     "np": np,
     "types": types,
 }
