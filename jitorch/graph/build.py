@@ -337,7 +337,7 @@ def order(works: list[Work], places: Places) -> list[Work]:
 
 
 def plan_arena(works: list[Work]) -> int:
-    """Offsets for temporary buffers: each takes the smallest gap among those alive at the same time. Returns the arena's size."""
+    """When each temporary buffer is needed, and its place in the arena. Returns the arena's size."""
     buffers: list[Buffer] = []
     for i, w in enumerate(works):
         for b in [*w.reads, *w.writes]:
@@ -356,9 +356,15 @@ def plan_arena(works: list[Work]) -> int:
             scratch.append(s)
     for b in buffers:
         b.first, b.last = region_of[b.first][0], region_of[b.last][1]
+    return pack([*buffers, *scratch])
+
+
+def pack(buffers: list[Buffer]) -> int:
+    """Offsets for buffers that are needed between their first and last steps: each takes the smallest gap among those alive at the same time.
+    Returns the size of what holds them all."""
     alive: list[Buffer] = []
     size = 0
-    for b in sorted([*buffers, *scratch], key=lambda b: b.first):
+    for b in sorted(buffers, key=lambda b: b.first):
         alive = [x for x in alive if x.last >= b.first]
         need = -(-max(b.bytes, 1) // ALIGN) * ALIGN
         at, best = 0, None

@@ -1,0 +1,112 @@
+"""Reductions over the innermost axes. A unit is one index of the kept axes; the reduced axes are loops inside it, one loop nest for each stage of
+reductions that wait for one another, then one for what is written."""
+from __future__ import annotations
+
+from .accumulators import SUM_BLOCK, ReducingWriter
+from .description import Kernel, product
+from .writer import CHUNK
+
+
+class RowWriter(ReducingWriter):
+    def write(self, kept: list[int]) -> Kernel:
+        view = self.view
+        scope: dict = {}
+        for tag, access in self.all_accesses().items():
+            self.pointer(access, tag)
+        self.scalar_values(scope)
+        self.open_units(kept)
+        reduced = [a for a in view.order if a in view.reduced]
+        self.row_stages(kept, reduced, scope, view.writes)
+        self.close_units(kept)
+        row = product(view.sizes[a] for a in reduced)
+        return self.kernel(product(view.sizes[a] for a in kept), CHUNK // max(1, row * self.cost()), False, "row")
+
+    def row_stages(self, kept, loops, scope, writes) -> None:
+        """The stages of one row, then what is written: used by the row shape and by rows within a total."""
+        view = self.view
+        accesses = self.all_accesses()
+        tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
+        pointers = {t: (t if t in tables else self.advance(t, t, a, kept, "p")) for t, a in accesses.items()}
+        level = set(loops)
+        stages = [v for v in view.nodes if v.kind == "reduce" and self.is_stage(v, level)]
+        inside = [w for w in writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
+        inside_ids = {id(w[1]) for w in inside}
+        last = max((self.depth[v] for v in stages), default=-1)
+        row_load = self.loader(pointers, None, "0", {})
+        for d in range(last + 1):
+            self.row_values(scope, row_load, d, level)
+            now = [v for v in stages if self.depth[v] == d]
+            early = [w for w in inside if self.depth[w[0]] == d]
+            self.reduce_loop(now, early, loops, pointers, scope)
+            inside = [w for w in inside if all(w is not e for e in early)]
+        self.row_values(scope, row_load, last + 1, level)
+        if inside:
+            self.write_loop(inside, loops, pointers, scope)
+        for v, access in writes:
+            if id(access) not in inside_ids and v in scope:
+                self.store(access, pointers[self.tag_of(("out", access))], None, "0", scope[v])
+
+    def row_values(self, scope, load, depth, level) -> None:
+        """Values of the row itself (not of its elements) that wait for `depth` stages."""
+        for v in self.view.nodes:
+            if v in scope or v.kind == "reduce" or self.depth[v] > depth:
+                continue
+            if any(a in level for a in self.view.axes_of[v] if a is not None):
+                continue
+            if all(s in scope for s in self.operand_values(v)):
+                self.compute(v, scope, load)
+
+    def open_loops(self, loops, pointers, prefix: str) -> tuple[dict, int, str]:
+        """Loops over `loops` (outermost first), pointers moved along all but the innermost. Returns pointers, innermost axis, index."""
+        *outer, axis = loops
+        accesses = self.all_accesses()
+        for a in outer:
+            name = f"r{a}"
+            self.emit(f"for {name} in range({self.size(a)}):")
+            self.indent += 1
+            self.index_of[a] = name
+        if outer:
+            tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
+            pointers = {t: (p if t in tables else self.advance(p, t, accesses[t], outer, prefix)) for t, p in pointers.items()}
+        return pointers, axis, "j"
+
+    def reduce_loop(self, reduces, writes, loops, pointers, scope) -> None:
+        base = self.indent
+        accumulators = {v: self.start_accumulator(v) for v in reduces}
+        pointers, axis, index = self.open_loops(loops, pointers, "q")
+        blocked = [v for v in reduces if v.name == "sum" and v.dtype.name == "float32"]
+        size = self.size(axis)
+        if blocked:
+            self.emit(f"for z in range(uint64(0), {size}, uint64({SUM_BLOCK})):")
+            self.indent += 1
+            self.emit(f"end = select({size} - z < uint64({SUM_BLOCK}), {size}, z + uint64({SUM_BLOCK}))")
+            for v in blocked:
+                self.emit(f"{accumulators[v]}f = float32(0)")
+            self.emit("for j in range(z, end):")
+        else:
+            self.emit(f"for j in range({size}):")
+        self.indent += 1
+        self.marker()
+        self.index_of[axis] = index
+        inner_scope = self.body(pointers, axis, index, scope, [*self.reduce_operands(reduces), *(w[0] for w in writes)], [])
+        load = self.loader(pointers, axis, index, {})
+        for v in reduces:
+            self.accumulate(v, accumulators[v], self.operand(v, 0, inner_scope, load), v in blocked)
+        for v, access in writes:
+            self.store(access, pointers[self.tag_of(("out", access))], axis, index, inner_scope[v])
+        if blocked:
+            self.indent -= 1
+            for v in blocked:
+                self.emit(f"{accumulators[v]} = {accumulators[v]} + float64({accumulators[v]}f)")
+        self.indent = base
+        for v in reduces:
+            scope[v] = self.end_accumulator(v, accumulators[v])
+    def write_loop(self, writes, loops, pointers, scope) -> None:
+        base = self.indent
+        pointers, axis, index = self.open_loops(loops, pointers, "w")
+        self.emit(f"for j in range({self.size(axis)}):")
+        self.indent += 1
+        self.marker()
+        self.index_of[axis] = index
+        self.body(pointers, axis, index, scope, [w[0] for w in writes], writes)
+        self.indent = base

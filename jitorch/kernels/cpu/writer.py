@@ -1,0 +1,295 @@
+"""What every loop shape writes with: words of the argument table, names, and the bodies of elementwise loops."""
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from .description import Access, GroupView, Kernel, iota_axes
+from .expressions import FLOATS, SUFFIX, cast, expression, literal
+
+INFINITE = (float("inf"), float("-inf"))
+CHUNK = 16384           # elements of a task, roughly
+
+
+class Writer:
+    """Collects lines of source and words of the argument table."""
+
+    def __init__(self, view: GroupView):
+        self.view = view
+        self.words: list[tuple] = []
+        self.head: list[str] = []
+        self.lines: list[str] = []
+        self.names: dict[Any, str] = {}         # value -> text, in the scope being written
+        self.pointers: dict[tuple, str] = {}
+        self.number = 0
+        self.level = 1
+        self.index_of: dict[int, str] = {}      # axis -> name of its index (uint64), for iota
+        self.scratch = 0
+        self.indent = 1
+        self.depth = self.dependence()
+
+    # words and names
+    def named_word(self, name: str, *what, signed: bool = False) -> str:
+        """A word read into a variable at the top of the kernel."""
+        self.words.append(what)
+        self.head.append(f"    {name} = {'sword' if signed else 'word'}(args, {len(self.words) - 1})")
+        return name
+
+    def fresh(self, prefix: str = "t") -> str:
+        self.number += 1
+        return f"{prefix}{self.number}"
+
+    def emit(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def size(self, axis: int) -> str:
+        name = f"n{axis}"
+        if name not in self.names:
+            self.names[name] = self.named_word(name, "int", self.view.sizes[axis])
+        return name
+
+    def stride(self, tag: str, axis: int, stride: int) -> str:
+        name = f"s{tag}_{axis}"
+        if name not in self.names:
+            self.names[name] = self.named_word(name, "int", stride, signed=True)
+        return name
+
+    def pointer(self, access: Access, tag: str) -> str:
+        if tag not in self.names:
+            self.words.append(("buffer", access.buffer, access.offset, access.dtype))
+            self.head.append(f"    {tag} = ptr_{SUFFIX[access.dtype]}(args, {len(self.words) - 1})")
+            self.names[tag] = tag
+        return tag
+
+    # -- which values wait for which reductions ------------------------------------------------------------------------
+    def dependence(self) -> dict:
+        """For each value the number of reduction stages of its own level that come before it."""
+        depth: dict = {}
+        level = self.stage_axes()
+        for v in self.view.nodes:
+            d = 0
+            for k in range(len(v.args)):
+                source: Any = self.view.inline.get((v, k))
+                if source in depth:
+                    d = max(d, depth[source] + (source.kind == "reduce" and self.is_stage(source, level)))
+            depth[v] = d
+        return depth
+
+    def stage_axes(self) -> set:
+        return set(self.view.inner or self.view.reduced)
+
+    def is_stage(self, v, level) -> bool:
+        return any(a in level for a in self.view.reduce_axes[v] if a is not None)
+
+    # -- accesses in loops ---------------------------------------------------------------------------------------------
+    def tag_of(self, key) -> str:
+        """A stable short name for an access: the same buffer read in the same way has one name."""
+        access = self.view.reads[key] if key[0] != "out" else key[1]
+        identity = (id(access.buffer), access.offset, access.dtype, tuple(sorted(access.strides.items())), key[0] == "out")
+        if identity not in self.pointers:
+            self.pointers[identity] = f"{'o' if key[0] == 'out' else 'x'}{len(self.pointers)}"
+        return self.pointers[identity]
+
+    def advance(self, pointer: str, tag: str, access: Access, axes: list[int], prefix: str) -> str:
+        """A pointer moved along `axes` by their current indices."""
+        terms = [f"int64({self.index_of[a]}) * {self.stride(tag, a, access.strides[a])}" for a in axes if access.strides.get(a, 0)]
+        if not terms:
+            return pointer
+        moved = f"{prefix}{tag}"
+        self.emit(f"{moved} = at({pointer}, {' + '.join(terms)})")
+        return moved
+
+    def element(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
+        """The element of an access along the innermost axis."""
+        stride = 0 if axis is None else access.strides.get(axis, 0)
+        if axis is None or stride == 0:
+            return f"{pointer}[0]"
+        if stride == 1:
+            return f"{pointer}[{index}]"
+        return f"{pointer}[int64({index}) * {self.stride(tag, axis, stride)}]"
+
+    def all_accesses(self):
+        seen = {}
+        for key, access in self.view.reads.items():
+            seen.setdefault(self.tag_of(key), access)
+        for _, access in self.view.writes:
+            seen.setdefault(self.tag_of(("out", access)), access)
+        return seen
+
+    # -- values in a body ----------------------------------------------------------------------------------------------
+    def compute(self, v, scope: dict, load) -> None:
+        """Write one elementwise value into `scope` (value -> text)."""
+        operands, dtypes = [], []
+        for k, a in enumerate(v.args):
+            if v.kind == "take" and k == 0:
+                continue
+            operands.append(self.operand(v, k, scope, load))
+            source = self.view.inline.get((v, k))
+            dtypes.append((source if source is not None else a).dtype.name)
+        name = self.fresh()
+        if v.kind == "take":
+            text = self.taken(v, operands[0])
+        else:
+            text = expression(v.name, v.dtype.name, operands, dtypes)
+        self.emit(f"{name} = {text}")
+        scope[v] = name
+
+    def operand(self, v, k: int, scope: dict, load) -> str:
+        source = self.view.inline.get((v, k))
+        if source is None:
+            return load(v, k)
+        if source.kind in ("const", "scalar"):
+            return self.written_number(v, k, source)
+        if source.kind == "iota":
+            axis, = iota_axes(self.view, v, k, source)
+            return "int64(0)" if axis is None else f"int64({self.index_of[axis]})"
+        return scope[source]
+
+    def written_number(self, v, k: int, source) -> str:
+        """A number: 0, 1 and what shapes the code stand in the source; others are words, so that their values don't make new kernels."""
+        dtype = source.dtype.name
+        if source.kind == "const":
+            number = source.attrs[0]
+            if dtype == "bool" or number in (0, 1, -1) or number != number or number in INFINITE or (v.name in ("shl", "shr", "pow") and k == 1):
+                return literal(number, dtype)
+        key = (source.kind, source.attrs[0], repr(source.attrs[0]), dtype)
+        if key not in self.names:
+            real = dtype in FLOATS
+            if source.kind == "scalar":
+                self.words.append(("scalar", source.attrs[0], real))
+            else:
+                self.words.append(("int", struct.unpack("<q", struct.pack("<d", number))[0] if real else number))
+            name = self.names[key] = self.fresh("c")
+            text = f"bits_f64(word(args, {len(self.words) - 1}))" if real else f"sword(args, {len(self.words) - 1})"
+            self.head.append(f"    {name} = {cast(text, dtype)}")
+        return self.names[key]
+
+    def taken(self, v, index: str) -> str:
+        """A checked load at a computed index: out of range sets the error word and reads element 0."""
+        access = self.view.reads[(v, 0)]
+        tag = self.tag_of((v, 0))
+        table = self.pointer(access, tag)
+        limit = f"m{tag}"
+        if limit not in self.names:
+            self.names[limit] = self.named_word(limit, "int", access.strides[-1])
+            self.words.append(("errors",))
+            self.head.append(f"    errors = ptr_i64(args, {len(self.words) - 1})")
+        place, ok = self.fresh("k"), self.fresh("b")
+        self.emit(f"{place} = uint64({index})")
+        self.emit(f"{ok} = {place} < {limit}")
+        self.emit(f"errors[0] = select({ok}, errors[0], int64(1))")
+        text = f"{table}[select({ok}, {place}, uint64(0))]"
+        return f"as_bool({text})" if v.dtype.name == "bool" else text
+
+    def loader(self, pointers: dict, axis: int | None, index: str, loads: dict):
+        """How a body reads buffers: each element once."""
+        def load(v, k):
+            access = self.view.reads[(v, k)]
+            tag = self.tag_of((v, k))
+            if tag not in loads:
+                text = self.element(pointers[tag], tag, access, axis, index)
+                name = self.fresh("v")
+                self.emit(f"{name} = {cast(text, 'bool') if access.dtype == 'bool' else text}")
+                loads[tag] = name
+            return loads[tag]
+        return load
+
+    def needed_for(self, targets, available) -> list:
+        """The values to compute in a body, in order, given what is already at hand."""
+        want, stack = set(), [t for t in targets if t not in available]
+        while stack:
+            v = stack.pop()
+            if v in want or v in available or v not in self.view.axes_of:
+                continue
+            want.add(v)
+            for k in range(len(v.args)):
+                source = self.view.inline.get((v, k))
+                if source is not None and source in self.view.axes_of:
+                    stack.append(source)
+        return [v for v in self.view.nodes if v in want]
+
+    def operand_values(self, v) -> list:
+        return [s for s in (self.view.inline.get((v, k)) for k in range(len(v.args))) if s is not None and s in self.view.axes_of]
+
+    def store(self, access: Access, pointer: str, axis, index: str, text: str) -> None:
+        tag = self.tag_of(("out", access))
+        self.emit(f"{self.element(pointer, tag, access, axis, index)} = {text}")
+
+    def scalar_values(self, scope: dict) -> None:
+        """Values with no axis that wait for no reduction: computed once, before the loops."""
+        alone = [v for v in self.view.nodes if v.kind != "reduce" and not any(a is not None for a in self.view.axes_of[v])
+                 and self.total_depth(v) == 0]
+        base = {tag: self.pointer(access, tag) for tag, access in self.all_accesses().items()}
+        loads: dict = {}
+        load = self.loader(base, None, "0", loads)
+        for v in alone:
+            self.compute(v, scope, load)
+
+    def total_depth(self, v) -> int:
+        """Whether a value waits for any reduction of the group, of either level."""
+        if not hasattr(self, "_waits"):
+            waits: dict = {}
+            for n in self.view.nodes:
+                waits[n] = any(waits[s] or s.kind == "reduce" for s in self.operand_values(n))
+            self._waits = waits
+        return int(self._waits[v])
+
+    # -- decoding a unit into indices ----------------------------------------------------------------------------------
+    def decode(self, unit: str, axes: list[int]) -> None:
+        """Indices of `axes` (outermost first) from a flat unit number."""
+        rest = unit
+        for i, a in enumerate(reversed(axes)):
+            name = f"i{a}"
+            if i == len(axes) - 1:
+                self.emit(f"{name} = {rest}")
+            else:
+                self.emit(f"{name} = {rest} % {self.size(a)}")
+                after = self.fresh("u")
+                self.emit(f"{after} = {rest} // {self.size(a)}")
+                rest = after
+            self.index_of[a] = name
+
+    def open_units(self, axes: list[int]) -> None:
+        """The loop over units; indices are decoded once and then counted on, since divisions cost more than short rows."""
+        if len(axes) > 1:
+            self.emit("first = uint64(lo)")
+            self.decode("first", axes)
+        self.emit("for u in range(uint64(lo), uint64(hi)):")
+        self.indent += 1
+        if len(axes) == 1:
+            self.index_of[axes[0]] = "u"
+
+    def close_units(self, axes: list[int]) -> None:
+        """Step to the next unit: the innermost index counts up, a full one carries."""
+        if len(axes) > 1:
+            for depth, a in enumerate(reversed(axes)):
+                self.emit("    " * depth + f"i{a} = i{a} + uint64(1)")
+                if depth < len(axes) - 1:
+                    self.emit("    " * depth + f"if i{a} == {self.size(a)}:")
+                    self.emit("    " * (depth + 1) + f"i{a} = uint64(0)")
+        self.indent -= 1
+
+    def finish_source(self) -> str:
+        return "\n".join(["def kernel(args, lo, hi):", *self.head, *self.lines]) + "\n"
+
+    def kernel(self, units: int, chunk: int, finish: bool, name: str) -> Kernel:
+        return Kernel(self.finish_source(), self.words, units, max(1, chunk), finish, self.scratch, name)
+
+    def cost(self) -> int:
+        """A rough weight of one element: how many simple operations."""
+        heavy = {"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"}
+        return 1 + sum(8 if v.name in heavy else 1 for v in self.view.nodes) // 4
+    def marker(self) -> None:
+        if not any(v.kind == "take" for v in self.view.nodes):
+            self.emit("independent()")
+
+    def body(self, pointers, axis, index, outer_scope, targets, writes) -> dict:
+        """Compute `targets` at one place and write `writes` (all loads come before the stores)."""
+        scope = dict(outer_scope)
+        loads: dict = {}
+        load = self.loader(pointers, axis, index, loads)
+        for v in self.needed_for(targets, scope):
+            self.compute(v, scope, load)
+        for v, access in writes:
+            self.store(access, pointers[self.tag_of(("out", access))], axis, index, scope[v])
+        return scope
