@@ -1,14 +1,16 @@
 """Tensor: a strided view of a storage, its place in the backward graph, and the ways in and out."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import dtypes
 from .autograd.node import GradNode, RemovableHandle, state
+from .changes import changed
 from .device import check as check_device
-from .graph.record import Meta, Size, Storage, local
+from .graph.record import Meta, Size, Storage, local, no_trace
 from .ops import dispatch
 from .ops.dispatch import METHODS, OPS, VIEWS, Op, apply
 
@@ -119,7 +121,9 @@ class Tensor:
         if not requires_grad and self.grad_fn is not None:
             raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
                                "subgraph that doesn't require differentiation use var_no_grad = var.detach().")
-        self._rg = bool(requires_grad)
+        if requires_grad is not self._rg:
+            changed()
+            self._rg = bool(requires_grad)
         return self
 
     # -- sharing ---------------------------------------------------------------------------------------------------
@@ -139,6 +143,7 @@ class Tensor:
         return self._alias()
 
     def detach_(self) -> Tensor:
+        changed()
         self._grad_fn, self._rg, self._output_nr, self._base = None, False, 0, None
         return self
 
@@ -153,6 +158,7 @@ class Tensor:
     def data(self, other: Tensor) -> None:
         if other.dtype is not self.dtype and self._grad_fn is not None:
             raise RuntimeError("Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have incompatible tensor type.")
+        changed()
         self._storage, self._meta = other._storage, other._meta
 
     def _refresh(self) -> bool:
@@ -169,6 +175,11 @@ class Tensor:
     # -- values out ------------------------------------------------------------------------------------------------
     def _array(self) -> np.ndarray:
         """A NumPy view of the memory; runs what is recorded."""
+        capture = local.tape.capture
+        return self._peek() if capture is None else capture.read(self)
+
+    def _peek(self) -> np.ndarray:
+        """`_array`, where what is found changes nothing but whether an error is raised."""
         m = self._meta
         buffer = self._storage.array()
         if m is self._storage.meta:
@@ -184,6 +195,7 @@ class Tensor:
             if not force:
                 raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         array = self._array()
+        no_trace("numpy() shares memory")
         if self._storage.shared is None and self._storage.buffer is not None:
             owner = self._storage.buffer
             while isinstance(owner.base, np.ndarray):
@@ -256,6 +268,7 @@ class Tensor:
         return tensor_repr(self)
 
     def data_ptr(self) -> int:
+        no_trace("data_ptr() gives an address")
         self._storage.array()
         return self._storage.buffer.ctypes.data + self._meta.offset * self.itemsize
 
@@ -313,6 +326,7 @@ class Tensor:
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         fn = self.grad_fn
+        changed()
         if fn is None:
             if self._hooks is None:
                 self._hooks = []
@@ -328,6 +342,7 @@ class Tensor:
         """Call `hook(self)` after `.grad` has been accumulated. RuntimeError for a non-leaf."""
         if self.grad_fn is not None:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        changed()
         if self._post_hooks is None:
             self._post_hooks = []
         self._post_hooks.append(hook)
@@ -415,6 +430,8 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
 def rebase(t: Tensor, r: Tensor) -> None:
     """The history of a written-to tensor: r's own, or, for a view, its base's with r written into a part of it."""
     root = t._base
+    if r._rg:
+        changed()
     if root is None:
         t._grad_fn, t._output_nr, t._rg = r._grad_fn, r._output_nr, r._rg
         t._writes += 1
@@ -424,6 +441,16 @@ def rebase(t: Tensor, r: Tensor) -> None:
         root._output_nr, root._rg = 0, True
         root._writes += 1
         t._refresh()
+
+
+def validate(t: Tensor, check: Callable[[np.ndarray], None]) -> None:
+    """`check(values)` raises the user's error for values that are computed already; for others a kernel has to find it."""
+    s = t._storage
+    if s.tape is None and s.error is None and t._meta.numel:
+        check(t._peek())
+        capture = local.tape.capture
+        if capture is not None:
+            capture.validated(t, check)
 
 
 def clone_of(t: Tensor) -> Tensor:
@@ -436,6 +463,9 @@ def from_array(array: np.ndarray) -> Tensor:
     meta = Meta(array.shape, dtypes.from_numpy(array.dtype))
     t = Tensor.__new__(Tensor)
     t._storage, t._meta = Storage(meta, array.reshape(-1)), meta
+    capture = local.tape.capture
+    if capture is not None:
+        capture.made(t._storage)
     return t
 
 

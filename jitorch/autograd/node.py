@@ -5,6 +5,8 @@ import itertools
 import threading
 from typing import Any
 
+from ..changes import changed
+
 _sequence = itertools.count()
 
 
@@ -151,6 +153,7 @@ class RemovableHandle:
         self._hooks, self._hook = hooks, hook
 
     def remove(self) -> None:
+        changed()
         if self._hook in self._hooks:
             self._hooks.remove(self._hook)
 

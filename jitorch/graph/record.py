@@ -245,13 +245,15 @@ def prune(keep: Tape) -> None:
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread", "parts", "sliced")
+    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread", "parts", "sliced",
+                 "capture")
 
     def __init__(self):
         self.lock = threading.RLock()
         self.flushing = False
         self.thread = threading.current_thread()
         self.numbers_change = False                     # see `changing_numbers`
+        self.capture: Any = None                        # a trace that watches (see jitorch/trace/capture.py)
         self.reset()
 
     def reset(self) -> None:
@@ -386,7 +388,10 @@ class Tape:
         for s in leaves:
             if not s.address:
                 s.address = s.buffer.__array_interface__["data"][0]
-        results = program.run([s.buffer for s in leaves], [s.address for s in leaves], self.scalars)
+        if self.capture is None:
+            results = program.run([s.buffer for s in leaves], [s.address for s in leaves], self.scalars)
+        else:
+            results = self.capture.run(self, program, live, leaves)
         for s, (buffer, address) in zip(live, results):
             s.buffer, s.address, s.tape, s.slot = buffer, address, None, -1
 
@@ -436,6 +441,13 @@ def changing_numbers():
         yield
     finally:
         tape.numbers_change = was
+
+
+def no_trace(why: str) -> None:
+    """What happens now can't be done again by a trace: one that is being captured is given up."""
+    capture = local.tape.capture
+    if capture is not None:
+        capture.fail(why)
 
 
 def flush() -> None:

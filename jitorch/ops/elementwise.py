@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..changes import changed
 from ..dtypes import BOOL, FLOAT, INT, bool_
 from ..graph.ir import broadcast
 from ..graph.record import Meta
@@ -195,6 +196,7 @@ def write_out(out, result):
                 f"result type {result.dtype.label} can't be cast to the desired output type {out.dtype.label}"
             )
         fresh = clone_of(result.to(out.dtype))
+        changed()
         out._storage, out._meta = fresh._storage, fresh._meta
         return out
     return assign(out, result if result._meta is result._storage.meta else clone_of(result))

@@ -14,7 +14,7 @@ import numpy as np
 from ..dtypes import BOOL, FLOAT, INT, bool_, int32, int64, uint8
 from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
-from ..tensor import assign, check_writable, clone_of, from_array, make_view
+from ..tensor import assign, check_writable, clone_of, from_array, make_view, validate
 from .creation import full_op
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import write_out
@@ -347,10 +347,7 @@ def check_index(
     index, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True
 ) -> None:
     """Raise at the user's line for an index tensor that is already computed and out of range."""
-    s = index._storage
-    if s.tape is not None or s.error is not None or index._meta.numel == 0:
-        return
-    check_values(index._array(), size, dim, error=error, message=message, negative=negative)
+    validate(index, lambda values: check_values(values, size, dim, error=error, message=message, negative=negative))
 
 
 def check_values(

@@ -12,6 +12,7 @@ from ..autograd import no_grad
 from ..dtypes import FLOAT
 from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides, count
+from ..tensor import validate
 from .activations import logsigmoid
 from .dispatch import PUBLIC, apply
 from .formulas import NUMPY, TENSORS, floating, formula_op, gradient_of
@@ -292,6 +293,11 @@ def known(tensor):
     return tensor.detach()._array() if tensor._storage.tape is None else None
 
 
+def check_probability(values: np.ndarray) -> None:
+    if ((values < 0) | (values > 1)).any():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+
+
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction: str = "mean"):
     """-weight * (target * log(input) + (1 - target) * log(1 - input)), logarithms no less than -100.
 
@@ -307,9 +313,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     for t in (target, weight):
         if t is not None and t.dtype is not input.dtype:
             raise RuntimeError(f"Found dtype {t.dtype.label} but expected {input.dtype.label}")
-    values = known(input)
-    if values is not None and ((values < 0) | (values > 1)).any():
-        raise RuntimeError("all elements of input should be between 0 and 1")
+    validate(input, check_probability)
     return RECORD["binary_cross_entropy"](input, target, weight, attrs=(reduction,))
 
 
@@ -557,11 +561,13 @@ def check_classes(input, target, weight, ignore_index: int):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target.dtype.label}")
     classes = input.shape[class_dim(input)]
     check_weight(weight, classes, input)
-    values = known(target)
-    if values is not None:
+
+    def check(values: np.ndarray) -> None:
         wrong = values[((values < 0) | (values >= classes)) & (values != ignore_index)]
         if wrong.size:
             raise IndexError(f"Target {wrong.flat[0]} is out of bounds.")
+
+    validate(target, check)
     return target.to(dtypes.int64)
 
 
@@ -670,9 +676,11 @@ multilabel_margin_op = formula_op(
 
 
 def check_listed(target, low: int, classes: int, message: str) -> None:
-    values = known(target)
-    if values is not None and ((values < low) | (values >= classes)).any():
-        raise RuntimeError(message)
+    def check(values: np.ndarray) -> None:
+        if ((values < low) | (values >= classes)).any():
+            raise RuntimeError(message)
+
+    validate(target, check)
 
 
 def multi_margin_loss(

@@ -18,8 +18,8 @@ from ..device import check as check_device
 from ..device import cpu
 from ..dtypes import BOOL, FLOAT, INT, float32, float64, int64, uint8
 from ..graph.ir import broadcast
-from ..graph.record import Meta, count
-from ..tensor import assign, check_writable, from_array
+from ..graph.record import Meta, count, local, no_trace
+from ..tensor import assign, check_writable, from_array, validate
 from . import philox
 from .arithmetic import finish, operand
 from .creation import dtype_of
@@ -59,10 +59,14 @@ class Generator:
         with self._lock:
             first = self._counter
             self._counter = signed((first + n) % 2**64)
-            return self._seed, first
+        capture = local.tape.capture
+        if capture is not None:
+            capture.drew(self, n, (self._seed, first))
+        return self._seed, first
 
     def manual_seed(self, seed: int) -> Generator:
         """Start anew from a seed. RuntimeError for more than 64 bits."""
+        no_trace("manual_seed() sets the random state")
         seed = signed(int(seed))
         with self._lock:
             self._seed, self._counter = seed, 0
@@ -76,10 +80,12 @@ class Generator:
 
     def initial_seed(self) -> int:
         """The seed it started from."""
+        no_trace("initial_seed() reads the random state")
         return self._seed % 2**64
 
     def get_state(self):
         """The state as a uint8 tensor, for `set_state`."""
+        no_trace("get_state() reads the random state")
         with self._lock:
             return from_array(np.array([self._seed, self._counter], np.int64).view(np.uint8).copy())
 
@@ -87,6 +93,7 @@ class Generator:
         """Go on from a state that `get_state` gave. TypeError or RuntimeError for something else."""
         if not hasattr(new_state, "_meta") or new_state.dtype is not uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
+        no_trace("set_state() sets the random state")
         if new_state.numel() != 16:
             raise RuntimeError(f"RNG state is wrong size: {new_state.numel()} bytes, expected 16")
         seed, counter = np.frombuffer(new_state._array().tobytes(), np.int64).tolist()
@@ -99,9 +106,11 @@ class Generator:
         return Generator(self.device).set_state(self.get_state())
 
     def get_offset(self) -> int:
+        no_trace("get_offset() reads the random state")
         return self._counter
 
     def set_offset(self, offset: int) -> None:
+        no_trace("set_offset() sets the random state")
         with self._lock:
             self._counter = signed(offset)
 
@@ -421,7 +430,12 @@ def check_std(std) -> None:
     if not hasattr(std, "_meta"):
         if not std >= 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    elif std._storage.tape is None and std.numel() and not (std._array() >= 0).all():
+    else:
+        validate(std, check_deviations)
+
+
+def check_deviations(values: np.ndarray) -> None:
+    if not (values >= 0).all():
         raise RuntimeError("normal expects all elements of std >= 0.0")
 
 
@@ -441,10 +455,11 @@ def bernoulli(input, p=None, *, generator=None, out=None):
 
 
 def check_probabilities(p) -> None:
-    if p._storage.tape is None and p.numel():
-        a = p._array()
-        if not ((a >= 0) & (a <= 1)).all():
+    def check(values: np.ndarray) -> None:
+        if not ((values >= 0) & (values <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+
+    validate(p, check)
 
 
 def multinomial_infer(p, seed, counter, n, replacement):

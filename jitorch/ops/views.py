@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..changes import changed
 from ..dtypes import int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta, Size, contiguous_strides, count
@@ -791,6 +792,7 @@ def geometry_inplace(name: str, function):
     def method(self, *args, **kwargs):
         check_writable(self)
         v = function(self, *args, **kwargs)
+        changed()
         self._meta = v._meta
         if v._grad_fn is not None:
             self._grad_fn, self._output_nr, self._rg = v._grad_fn, v._output_nr, True

@@ -95,9 +95,7 @@ class Adam(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, (beta1, beta2), amsgrad = number(group["lr"]), group["betas"], group["amsgrad"]
-        beta1, beta2 = number(beta1), number(beta2)
-        states = self.state
+        amsgrad, states = group["amsgrad"], self.state
         rows: dict = {}
         for p in group["params"]:
             g = p.grad
@@ -108,17 +106,17 @@ class Adam(Rule):
                 moments(state, p)
                 if amsgrad:
                     state["max_exp_avg_sq"] = jitorch.zeros_like(p)
-            step = state["step"] = state["step"] + 1
+            step = self._advance(group, state)
             row = (p, g, state["exp_avg"], state["exp_avg_sq"])
             rows.setdefault(step, []).append((*row, state["max_exp_avg_sq"]) if amsgrad else row)
+        flags = flags_of(group, "maximize", "decoupled_weight_decay")
+        self._apply(group, amsgrad_rule if amsgrad else adam_rule, flags, rows)
+
+    def _numbers(self, group, step) -> tuple:
+        lr, (beta1, beta2) = number(group["lr"]), group["betas"]
+        beta1, beta2 = number(beta1), number(beta2)
         fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
-        self._apply(
-            group,
-            amsgrad_rule if amsgrad else adam_rule,
-            flags_of(group, "maximize", "decoupled_weight_decay"),
-            rows,
-            lambda step: (lr / (1 - beta1**step), (1 - beta2**step) ** 0.5, *fixed),
-        )
+        return (lr / (1 - beta1**step), (1 - beta2**step) ** 0.5, *fixed)
 
 
 def adam_rule(m, flags, p, g, mean, square, size, root, left1, beta2, eps, decay, shrink):
@@ -209,7 +207,6 @@ class NAdam(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, (beta1, beta2), growth = number(group["lr"]), group["betas"], group["momentum_decay"]
         rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
@@ -217,20 +214,22 @@ class NAdam(Rule):
             state = self.state[p]
             if not state:
                 state.update(step=0, mu_product=1.0, exp_avg=jitorch.zeros_like(p), exp_avg_sq=jitorch.zeros_like(p))
-            step = state["step"] = state["step"] + 1
-            mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * growth))
-            mu_next = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1) * growth))
-            product = state["mu_product"] = state["mu_product"] * mu
-            sizes = (lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next), 1 - beta2**step)
-            rows.setdefault(sizes, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
-        fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
-        self._apply(
-            group,
-            nesterov_rule,
-            flags_of(group, "maximize", "decoupled_weight_decay"),
-            rows,
-            lambda sizes: sizes + fixed,
+            at = self._advance(group, state)
+            rows.setdefault(at, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
+        self._apply(group, nesterov_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows)
+
+    def _advance(self, group, state) -> tuple:
+        step = state["step"] = state["step"] + 1
+        mu, mu_next = (
+            group["betas"][0] * (1.0 - 0.5 * 0.96 ** (at * group["momentum_decay"])) for at in (step, step + 1)
         )
+        product = state["mu_product"] = state["mu_product"] * mu
+        return step, mu, mu_next, product
+
+    def _numbers(self, group, at) -> tuple:
+        (step, mu, mu_next, product), lr, (beta1, beta2) = at, number(group["lr"]), group["betas"]
+        sizes = (lr * (1.0 - mu) / (1.0 - product), lr * mu_next / (1.0 - product * mu_next), 1 - beta2**step)
+        return (*sizes, 1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
 
 
 def nesterov_rule(m, flags, p, g, mean, square, size, size_mean, left, left1, beta2, eps, decay, shrink):
@@ -279,7 +278,6 @@ class RAdam(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, (beta1, beta2) = number(group["lr"]), group["betas"]
         rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
@@ -287,21 +285,20 @@ class RAdam(Rule):
             state = self.state[p]
             if not state:
                 moments(state, p)
-            step = state["step"] = state["step"] + 1
-            rows.setdefault(step, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
+            at = self._advance(group, state)
+            rows.setdefault(at, []).append((p, p.grad, state["exp_avg"], state["exp_avg_sq"]))
         flags = flags_of(group, "maximize", "decoupled_weight_decay")
-        fixed = (1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
-        for step, some in rows.items():
-            size = lr / (1 - beta1**step)
-            factor = rectified(step, beta2)
-            adaptive = ("adaptive",) if factor is not None else ()
-            self._apply(
-                group,
-                rectified_rule,
-                flags + adaptive,
-                {step: some},
-                lambda step, size=size * (factor or 1.0): (size, *fixed),
-            )
+        for at, some in rows.items():
+            self._apply(group, rectified_rule, (*flags, "adaptive") if at[0] else flags, {at: some})
+
+    def _advance(self, group, state) -> tuple:
+        step = state["step"] = state["step"] + 1
+        return rectified(step, group["betas"][1]) is not None, step
+
+    def _numbers(self, group, at) -> tuple:
+        (_, step), lr, (beta1, beta2) = at, number(group["lr"]), group["betas"]
+        size = lr / (1 - beta1**step) * (rectified(step, beta2) or 1.0)
+        return (size, 1 - beta1, beta2, group["eps"], *decay_numbers(group, lr))
 
 
 def rectified(step: int, beta2: float) -> float | None:
@@ -359,7 +356,6 @@ class Adamax(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, (beta1, beta2) = number(group["lr"]), group["betas"]
         rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
@@ -367,15 +363,13 @@ class Adamax(Rule):
             state = self.state[p]
             if not state:
                 state.update(step=0, exp_avg=jitorch.zeros_like(p), exp_inf=jitorch.zeros_like(p))
-            step = state["step"] = state["step"] + 1
+            step = self._advance(group, state)
             rows.setdefault(step, []).append((p, p.grad, state["exp_avg"], state["exp_inf"]))
-        self._apply(
-            group,
-            largest_rule,
-            flags_of(group, "maximize"),
-            rows,
-            lambda step: (lr / (1 - beta1**step), 1 - beta1, beta2, group["eps"], float(group["weight_decay"])),
-        )
+        self._apply(group, largest_rule, flags_of(group, "maximize"), rows)
+
+    def _numbers(self, group, step) -> tuple:
+        lr, (beta1, beta2) = number(group["lr"]), group["betas"]
+        return lr / (1 - beta1**step), 1 - beta1, beta2, group["eps"], float(group["weight_decay"])
 
 
 def largest_rule(m, flags, p, g, mean, largest, size, left1, beta2, eps, decay):

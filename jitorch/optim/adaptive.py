@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jitorch
 
-from ..ops.update import update
 from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -61,7 +60,6 @@ class Adagrad(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, slowing = number(group["lr"]), group["lr_decay"]
         rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
@@ -69,15 +67,13 @@ class Adagrad(Rule):
             state = self.state[p]
             if not state:
                 self._start(p, group)
-            step = state["step"] = state["step"] + 1
+            step = self._advance(group, state)
             rows.setdefault(step, []).append((p, p.grad, state["sum"]))
-        self._apply(
-            group,
-            summed_rule,
-            flags_of(group, "maximize"),
-            rows,
-            lambda step: (lr / (1 + (step - 1) * slowing), group["eps"], float(group["weight_decay"])),
-        )
+        self._apply(group, summed_rule, flags_of(group, "maximize"), rows)
+
+    def _numbers(self, group, step) -> tuple:
+        size = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
+        return size, group["eps"], float(group["weight_decay"])
 
 
 def summed_rule(m, flags, p, g, total, size, eps, decay):
@@ -130,16 +126,13 @@ class Adadelta(Rule):
             state = self.state[p]
             if not state:
                 state.update(step=0, square_avg=jitorch.zeros_like(p), acc_delta=jitorch.zeros_like(p))
-            state["step"] += 1
+            self._advance(group, state)
             rows.append((p, p.grad, state["square_avg"], state["acc_delta"]))
         if rows:
-            update(
-                delta_rule,
-                flags_of(group, "maximize"),
-                rows,
-                (number(group["lr"]), group["rho"], group["eps"], float(group["weight_decay"])),
-                bool(group["differentiable"]),
-            )
+            self._apply(group, delta_rule, flags_of(group, "maximize"), {None: rows})
+
+    def _numbers(self, group, at) -> tuple:
+        return number(group["lr"]), group["rho"], group["eps"], float(group["weight_decay"])
 
 
 def delta_rule(m, flags, p, g, square, moved, lr, rho, eps, decay):
@@ -201,13 +194,15 @@ class RMSprop(Rule):
                     state["momentum_buffer"] = jitorch.zeros_like(p)
                 if centered:
                     state["grad_avg"] = jitorch.zeros_like(p)
-            state["step"] += 1
+            self._advance(group, state)
             more = ((state["grad_avg"],) if centered else ()) + ((state["momentum_buffer"],) if momentum > 0 else ())
             rows.append((p, p.grad, state["square_avg"], *more))
         if rows:
-            flags = flags_of(group, "maximize", "centered", "momentum")
-            numbers = (number(group["lr"]), group["alpha"], group["eps"], float(group["weight_decay"]), float(momentum))
-            update(rms_rule, flags, rows, numbers, bool(group["differentiable"]))
+            self._apply(group, rms_rule, flags_of(group, "maximize", "centered", "momentum"), {None: rows})
+
+    def _numbers(self, group, at) -> tuple:
+        decay, momentum = float(group["weight_decay"]), float(group["momentum"])
+        return number(group["lr"]), group["alpha"], group["eps"], decay, momentum
 
 
 def rms_rule(m, flags, p, g, square, *rest):

@@ -19,7 +19,8 @@ from typing import Any
 import jitorch
 
 from ..autograd import enable_grad, set_grad_enabled
-from ..graph.record import changing_numbers, flush
+from ..changes import changed
+from ..graph.record import changing_numbers, flush, local
 from ..nn.modules.hooks import HookHandle, HookTable
 from ..nn.modules.module import clear_grad, typename
 from ..ops.update import update
@@ -187,6 +188,7 @@ class Optimizer:
                 )
             if not set(group["params"]).isdisjoint(params):
                 raise ValueError("some parameters appear in more than one parameter group")
+        changed()
         self.param_groups.append(param_group)
 
     # -- hooks
@@ -297,6 +299,7 @@ class Optimizer:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        changed()
         self.__dict__.update(state)
         for name in TABLES:
             self.__dict__.setdefault(name, HookTable())
@@ -329,13 +332,24 @@ class Rule(Optimizer):
                     self._update(group)
         return loss
 
-    def _apply(self, group: dict[str, Any], rule: Callable, flags: tuple, rows: dict, numbers: Callable) -> None:
-        """Apply a rule (see ops/update.py) to rows that are gathered by the step their parameters are at:
-        `numbers(step)`.
-        """
+    def _advance(self, group: dict[str, Any], state: dict[str, Any]):
+        """Move the counts of a parameter's state on by one step. Returns what `_numbers` needs to know of them."""
+        step = state["step"] = state["step"] + 1
+        return step
+
+    def _numbers(self, group: dict[str, Any], at) -> tuple:
+        """The numbers of the rule for parameters that are `at` a step: all that changes from step to step."""
+        raise NotImplementedError
+
+    def _apply(self, group: dict[str, Any], rule: Callable, flags: tuple, rows: dict) -> None:
+        """Apply a rule (see ops/update.py) to rows that are gathered by the step that their parameters are at."""
         differentiable = bool(group.get("differentiable"))
-        for step, some in rows.items():
-            update(rule, flags, some, numbers(step), differentiable)
+        capture = local.tape.capture
+        for at, some in rows.items():
+            numbers = self._numbers(group, at)
+            if capture is not None:
+                capture.stepped(self, group, at, [self.state[row[0]] for row in some if self.counts], numbers)
+            update(rule, flags, some, numbers, differentiable)
 
 
 def descent(m, flags, p, g, decay):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jitorch
 
-from ..ops.update import update
 from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
 
@@ -79,15 +78,14 @@ class SGD(Rule):
                 first.append((p, g, buffer))
             else:
                 later.append((p, g, buffer))
-        lr, decay, differentiable = number(group["lr"]), number(group["weight_decay"]), bool(group["differentiable"])
-        if momentum == 0:
-            if later:
-                update(plain_rule, flags, later, (lr, decay), differentiable)
-            return
         # the first gradient enters the buffer whole: dampening holds from the second step on
-        for rows, kept in ((first, 1.0), (later, 1.0 - group["dampening"])):
+        for at, rows in (("first", first), ("later", later)):
             if rows:
-                update(momentum_rule, flags, rows, (lr, decay, momentum, kept), differentiable)
+                self._apply(group, plain_rule if momentum == 0 else momentum_rule, flags, {at: rows})
+
+    def _numbers(self, group, at) -> tuple:
+        lr, decay, momentum = number(group["lr"]), number(group["weight_decay"]), group["momentum"]
+        return (lr, decay) if momentum == 0 else (lr, decay, momentum, 1.0 - group["dampening"] if at == "later" else 1.0)
 
 
 def plain_rule(m, flags, p, g, lr, decay):
@@ -136,7 +134,7 @@ class ASGD(Rule):
         )
 
     def _update(self, group) -> None:
-        lr, lambd = number(group["lr"]), group["lambd"]
+        lr = number(group["lr"])
         rows: dict = {}
         for p in group["params"]:
             if p.grad is None:
@@ -144,17 +142,19 @@ class ASGD(Rule):
             state = self.state[p]
             if not state:
                 state.update(step=0, eta=lr, mu=1.0, ax=jitorch.zeros_like(p))
-            rows.setdefault((state["eta"], state["mu"]), []).append((p, p.grad, state["ax"]))
-            step = state["step"] = state["step"] + 1
-            state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
-            state["mu"] = 1 / max(1, step - group["t0"])
-        self._apply(
-            group,
-            averaged_rule,
-            flags_of(group, "maximize"),
-            rows,
-            lambda at: (at[0], at[1], 1 - lambd * at[0], group["weight_decay"]),
-        )
+            at = self._advance(group, state)
+            rows.setdefault(at, []).append((p, p.grad, state["ax"]))
+        self._apply(group, averaged_rule, flags_of(group, "maximize"), rows)
+
+    def _advance(self, group, state) -> tuple:
+        at, lr, lambd = (state["eta"], state["mu"]), number(group["lr"]), group["lambd"]
+        step = state["step"] = state["step"] + 1
+        state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
+        state["mu"] = 1 / max(1, step - group["t0"])
+        return at
+
+    def _numbers(self, group, at) -> tuple:
+        return at[0], at[1], 1 - group["lambd"] * at[0], group["weight_decay"]
 
 
 def averaged_rule(m, flags, p, g, average, eta, mu, shrink, decay):
@@ -207,16 +207,13 @@ class Rprop(Rule):
             state = self.state[p]
             if not state:
                 state.update(step=0, prev=jitorch.zeros_like(p), step_size=jitorch.full_like(g, number(group["lr"])))
-            state["step"] += 1
+            self._advance(group, state)
             rows.append((p, g, state["prev"], state["step_size"]))
         if rows:
-            update(
-                resilient_rule,
-                flags_of(group, "maximize"),
-                rows,
-                (*group["etas"], *map(float, group["step_sizes"])),
-                bool(group["differentiable"]),
-            )
+            self._apply(group, resilient_rule, flags_of(group, "maximize"), {None: rows})
+
+    def _numbers(self, group, at) -> tuple:
+        return (*group["etas"], *map(float, group["step_sizes"]))
 
 
 def resilient_rule(m, flags, p, g, previous, size, down, up, least, most):

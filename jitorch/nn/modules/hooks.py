@@ -7,6 +7,7 @@ import weakref
 from collections import OrderedDict
 
 from ...autograd.node import GradNode
+from ...changes import changed
 from ...tensor import Tensor
 
 _numbers = itertools.count()
@@ -19,6 +20,7 @@ class HookHandle:
     """
 
     def __init__(self, table: OrderedDict, hook, prepend: bool = False):
+        changed()
         self.id = next(_numbers)
         self.table = weakref.ref(table)
         table[self.id] = hook
@@ -26,6 +28,7 @@ class HookHandle:
             table.move_to_end(self.id, last=False)
 
     def remove(self) -> None:
+        changed()
         table = self.table()
         if table is not None:
             table.pop(self.id, None)

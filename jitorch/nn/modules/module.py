@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ...autograd import no_grad
+from ...changes import Table, changed
 from ...device import check as check_device
 from ...dtypes import dtype as DType
 from ...dtypes import float32, float64
@@ -143,7 +144,7 @@ class Module:
                 )
         state = self.__dict__
         state["training"] = True
-        state["_parameters"], state["_buffers"], state["_modules"] = {}, {}, {}
+        state["_parameters"], state["_buffers"], state["_modules"] = Table(), Table(), Table()
         state["_non_persistent_buffers_set"] = set()
         state["_is_full_backward_hook"] = None
         for name in TABLES:
@@ -416,6 +417,7 @@ class Module:
                 state.pop(name, None)
             self.register_buffer(name, value, lasting)
         else:
+            changed()
             object.__setattr__(self, name, value)
 
     def _forget(self, name: str, keep: dict) -> None:
@@ -431,6 +433,7 @@ class Module:
                 del held[name]
                 self._non_persistent_buffers_set.discard(name)
                 return
+        changed()
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
@@ -438,7 +441,10 @@ class Module:
         return sorted(n for n in names if not n[0].isdigit())
 
     def __setstate__(self, state: dict) -> None:
+        changed()
         self.__dict__.update(state)
+        for name in ("_parameters", "_buffers", "_modules"):
+            self.__dict__[name] = Table(self.__dict__[name])
         for name in TABLES:
             self.__dict__.setdefault(name, HookTable())
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
