@@ -9,7 +9,11 @@ from .dtypes import (
     bool_ as bool,
 )
 from .dtypes import (
+    bfloat16,
+    complex64,
+    complex128,
     dtype,
+    float16,
     float32,
     float64,
     get_default_dtype,
@@ -27,7 +31,8 @@ from . import autograd
 from .ops import families
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 
-float, double, short, int, long = float32, float64, int16, int32, int64
+half, float, double, cfloat, cdouble = float16, float32, float64, complex64, complex128
+short, int, long = int16, int32, int64
 strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
 __version__ = "0.1.0"
 
@@ -35,7 +40,7 @@ attach_methods()
 globals().update(families.PUBLIC)
 
 # Imported when first asked for, so that `import jitorch` stays fast.
-LAZY = ("nn", "optim", "utils", "linalg", "random", "special", "cuda", "jit")
+LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "special", "cuda", "jit")
 LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
 
 
@@ -50,4 +55,5 @@ def __getattr__(name: str):
 __all__ = ["Size", "Tensor", "autograd", "bool", "config", "contiguous_format", "device", "dtype", "enable_grad", "float32", "float64", "from_numpy",
            "get_default_dtype", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "no_grad",
            "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "strided", "tensor", "uint8",
+           "bfloat16", "complex64", "complex128", "float16",
            "double", "float", "int", "long", "short"]

@@ -62,6 +62,8 @@ def tensor_repr(t) -> str:
     kind = type(t).__name__
     prefix = "tensor(" if kind in ("Tensor", "Parameter") else kind + "("
     values = t.detach()._array()
+    if t.dtype in dtypes.HALVES:
+        values = values.astype(np.float32)
     body = "[]" if values.size == 0 else array_text(values, len(prefix))
     text = with_suffixes(prefix + body, suffixes(t, values), len(prefix))
     return text if prefix == "tensor(" or not is_parameter(t) else f"Parameter({text})"
@@ -81,7 +83,8 @@ def suffixes(t, values) -> list[str]:
     else:
         if not options["edgeitems"]:
             found.append(f"size={tuple(values.shape)}")
-        if t.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_):
+        default = dtypes.get_default_dtype()
+        if t.dtype not in (default, default.to_complex(), dtypes.int64, dtypes.bool_):
             found.append(f"dtype={t.dtype}")
     if t.grad_fn is not None:
         found.append(f"grad_fn=<{t.grad_fn.name()}>")
@@ -123,6 +126,8 @@ def edges(a: np.ndarray) -> np.ndarray:
 
 def formatter(a: np.ndarray):
     """(function from a value to text of one width, that width), from the values that will be shown."""
+    if a.dtype.kind == "c":
+        return complex_formatter(a)
     plain = number_text(a)
     if a.dtype.kind != "f":
         width = max((len(str(v)) for v in a.reshape(-1).tolist()), default=1)
@@ -139,6 +144,17 @@ def formatter(a: np.ndarray):
         return plain(value).rjust(width)
 
     return show, max(width, 1)
+
+
+def complex_formatter(a: np.ndarray):
+    """Both parts in widths of their own: `1.0000+2.5000j`."""
+    (show_real, real), (show_imag, imag) = formatter(a.real), formatter(a.imag)
+
+    def show(value) -> str:
+        text = (show_imag(value.imag) + "j").lstrip()
+        return show_real(value.real) + ("" if text[0] in "+-" else "+") + text
+
+    return show, real + imag + 1
 
 
 def number_text(a: np.ndarray):

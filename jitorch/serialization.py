@@ -37,10 +37,14 @@ STORAGE_CLASSES = {
         "Long": dtypes.int64,
         "Float": dtypes.float32,
         "Double": dtypes.float64,
+        "Half": dtypes.float16,
+        "BFloat16": dtypes.bfloat16,
+        "ComplexFloat": dtypes.complex64,
+        "ComplexDouble": dtypes.complex128,
     }.items()
 }
 CLASS_OF = {d: name for name, d in STORAGE_CLASSES.items()}
-UNSUPPORTED = ("HalfStorage", "BFloat16Storage", "ComplexFloatStorage", "ComplexDoubleStorage", "UntypedStorage")
+UNSUPPORTED = ("UntypedStorage",)
 REBUILD_TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
 REBUILD_PARAMETER = Global("torch._utils", "_rebuild_parameter")
 DAMAGE = (  # what reading a damaged or forged file can raise
@@ -158,7 +162,10 @@ def write_archive(file: IO[bytes], structure: bytes, storages: dict[Storage, str
         entry("data.pkl", structure)
         entry("byteorder", b"little")
         for storage, number in storages.items():
-            values = np.ascontiguousarray(storage.array()).astype(storage.meta.dtype.np.newbyteorder("<"), copy=False)
+            values = np.ascontiguousarray(storage.array())
+            if storage.meta.dtype is dtypes.bfloat16:       # NumPy can't swap the bytes of a dtype that is not its own
+                values = values.view(np.uint16)
+            values = values.astype(values.dtype.newbyteorder("<"), copy=False)
             entry(f"data/{number}", values.reshape(-1).view(np.uint8).data)
         entry("version", b"3\n")
 

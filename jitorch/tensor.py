@@ -35,6 +35,7 @@ class Tensor:
     _hooks: list | None = None
     _post_hooks: list | None = None
     _retains = False
+    _copied_view = False        # a copy of what PyTorch would share (see ops/complex.py)
     grad: Tensor | None = None
     name: str | None = None
     __array_priority__ = 1000
@@ -116,7 +117,7 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Start (or stop) recording operations on this tensor. RuntimeError for an integer tensor, or to stop on a non-leaf."""
-        if requires_grad and not self.dtype.is_floating_point:
+        if requires_grad and not self.dtype.differentiable:
             raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
         if not requires_grad and self.grad_fn is not None:
             raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a "
@@ -234,11 +235,14 @@ class Tensor:
     def __float__(self) -> float:
         return float(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __int__(self) -> int:
         return int(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.is_floating_point or self._meta.numel != 1:
+        if self.dtype.category >= dtypes.FLOAT or self._meta.numel != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.item())
 
@@ -378,6 +382,9 @@ def check_writable(t: Tensor) -> None:
         root = t._base
         if root is not None and root._rg and root.grad_fn is None:
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    if t._copied_view:
+        raise RuntimeError("writing to what real, imag, view_as_real, view_as_complex or view(dtype) gave is not supported: in jitorch that is a copy, "
+                           "so the original would not change. Clone it first, or write to the original (z.real = x).")
     if not t._meta.contiguous and any(st == 0 and n > 1 for st, n in zip(t._meta.strides, t._meta.shape)):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
                            "Please clone() the tensor before performing the operation.")
@@ -509,7 +516,7 @@ def as_array(data, dtype) -> np.ndarray:
         array = np.array(plain)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"can't make a tensor of this nested sequence: {error}") from None
-    if array.dtype.kind not in "bif" and array.size:
+    if array.dtype.kind not in "bifc" and array.size:
         if array.dtype.kind in "uO" and dtype is None:
             raise RuntimeError("Overflow when unpacking long: a Python int doesn't fit into int64")
         if array.dtype.kind not in "u":
@@ -517,6 +524,8 @@ def as_array(data, dtype) -> np.ndarray:
     if dtype is None:
         if array.size == 0 or (array.dtype.kind == "f" and not holds_numpy(data)):
             dtype = dtypes.get_default_dtype()
+        elif array.dtype.kind == "c" and not holds_numpy(data):
+            dtype = dtypes.get_default_dtype().to_complex()
         else:
             dtype = dtypes.from_numpy(array.dtype)
     if dtype.category == dtypes.INT and array.dtype.kind == "i" and array.size:

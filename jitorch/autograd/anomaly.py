@@ -19,7 +19,7 @@ def here() -> str:
 def examine(node, results) -> None:
     """Raise RuntimeError, naming the forward line, if a gradient that `node` computed holds a NaN."""
     for i, g in enumerate(results):
-        if g is not None and g.dtype.is_floating_point and bool(g.isnan().any()):
+        if g is not None and g.dtype.differentiable and bool(g.isnan().any()):
             warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n"
                           f"{node.where or '(recorded outside anomaly mode)'}",
                           stacklevel=2)

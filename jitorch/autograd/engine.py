@@ -58,7 +58,10 @@ def walk(roots, gradients, keep, wanted, accumulate):
         edges = node.edges
         node.needs = tuple([e is not None for e in edges]) if useful is None else tuple(
             [e is not None and (not isinstance(e[0], GradNode) or e[0] in useful) for e in edges])
-        results = node.op.vjp(node, *outs)
+        if node.out_metas[0].dtype.is_complex and not node.op.wirtinger:
+            results = conjugated(node.op.vjp(node, *conjugated(outs)))
+        else:
+            results = node.op.vjp(node, *outs)
         if results.__class__ is not tuple:
             results = (results,)
         if state.anomaly:
@@ -133,12 +136,20 @@ def arrived(node: GradNode, grads: dict, targets: dict, captured: dict) -> None:
             captured[key] = grads[nr]
 
 
+def conjugated(grads):
+    """Gradients with complex ones conjugated, a tuple."""
+    grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+    return tuple([g.conj() if g is not None and g._meta.dtype.is_complex else g for g in grads])
+
+
 def fitted(g, meta):
     """A gradient in the shape and dtype of the input it belongs to: broadcast dimensions are summed."""
     m = g._meta
     if m.shape != meta.shape:
         g = g.sum_to_size(meta.shape)
     if m.dtype is not meta.dtype:
+        if m.dtype.is_complex and not meta.dtype.is_complex:
+            g = g.real
         g = g.to(meta.dtype)
     return g
 

@@ -11,6 +11,7 @@ class _Entry:
 
     saves: tuple = ()
     save_outputs = False
+    wirtinger = True            # what a user writes is what is run
 
     def __init__(self, cls):
         self.name, self.grad_name, self.vjp = cls.__name__, cls.__name__ + "Backward", self.backward
@@ -106,7 +107,7 @@ class Function:
             made, nr = [], 0
             for o in outs:
                 if isinstance(o, Tensor):
-                    kept = id(o) in ctx._no_grad or not o.dtype.is_floating_point
+                    kept = id(o) in ctx._no_grad or not o.dtype.differentiable
                     if any(o is t for t in tensors):
                         o = o._alias()
                     if not kept:

@@ -8,6 +8,7 @@ from typing import Any
 from ..changes import changed
 
 _sequence = itertools.count()
+NUMBERS = frozenset((int, float, bool, complex))
 
 
 class _State(threading.local):
@@ -140,7 +141,7 @@ class AccumulateGrad:
 
 def edge_of(x):
     """Where the gradient of `x` goes: (node, output number), (leaf tensor, 0), or None."""
-    if x is None or x.__class__ in (int, float, bool) or not x._rg:
+    if x is None or x.__class__ in NUMBERS or not x._rg:
         return None
     fn = x.grad_fn
     return (x, 0) if fn is None else (fn, x._output_nr)

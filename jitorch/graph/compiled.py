@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes
 from ..kernels.cpu import templates
 from ..kernels.cpu.codegen import Kernel
 from ..kernels.memory import allocate
+from .program import call_reference
 
 
 @dataclass
@@ -173,8 +175,7 @@ class CompiledProgram:
             else:
                 args.append(o[1] if o[0] == "number" else scalars[o[1]])
         with np.errstate(all="ignore"):
-            out = c.op.reference(*args, *c.attrs)
-        outs = out if isinstance(out, (tuple, list)) else (out,)
+            outs = call_reference(c.op, args, c.attrs)
         for buffer, which, shape, dtype in c.results:
             np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
 
@@ -235,7 +236,7 @@ class ThreadTables:
                 self.integers[word] = (int(numbers[place]) + 2 ** 63) % 2 ** 64 - 2 ** 63
 
 
-ITEMSIZE = {"float32": 4, "float64": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
+ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 
 
 def address(array: np.ndarray) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import FLOAT, bool_, float64, int64
-from ..kernels.cpu.expressions import can_write
+from ..kernels.cpu.expressions import COMPUTED, can_write
 from ..kernels.cpu.templates import SCAN_STEPS
 from .ir import Builder, Value
 from .program import Program
@@ -278,7 +278,7 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
             number = step.scalars[k]
             kind = type(number)
             if step.where is not None:
-                args.append(b.scalar(step.where[k], NUMBER_DTYPE[kind]))
+                args.append(b.scalar(step.where[k], NUMBER_DTYPE[kind]) if kind is not complex else number)
                 pattern.append(("scalar", step.where[k]))
             else:
                 args.append(number)
@@ -291,7 +291,9 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
             pattern.append("value")
     b.metas, b.out = metas, step.metas
     start = len(b.values)
-    made = step.op.lower(b, *args, *step.attrs) if step.op.lower is not None else None
+    dtypes = [m.dtype for m in [*metas, *step.metas] if hasattr(m, "dtype")]
+    computed = step.op.lower is not None and complex not in metas and all(d.name in COMPUTED for d in dtypes)
+    made = step.op.lower(b, *args, *step.attrs) if computed else None
     if made is None or not all(has_kernel(v) for v in b.values[start:]):
         made = b.call(step.op, [a for a, p in zip(args, pattern) if p == "value"], (tuple(pattern), step.attrs), step.metas)
     made = made if isinstance(made, tuple) else (made,)

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
-from math import copysign
 from types import FrameType
 from typing import Any
 
@@ -142,7 +141,7 @@ class Node:
         self.programs: dict[Any, Program] = {}
         self.used = 0
         self.line = None
-        self.differentiable = getattr(op, "vjp", None) is not None and self.meta.dtype.is_floating_point
+        self.differentiable = getattr(op, "vjp", None) is not None and self.meta.dtype.differentiable
 
     def children(self) -> set[Node]:
         """Each once: a step of two tensors is found under two keys (see ops/dispatch.py)."""
@@ -195,7 +194,7 @@ def user_line() -> str | None:
 def same_numbers(a: tuple, b: tuple) -> bool:
     if a != b:
         return False
-    return all(x != 0 or copysign(1, x) == copysign(1, y) for x, y in zip(a, b))
+    return all(x != 0 or repr(x) == repr(y) for x, y in zip(a, b))       # 0.0 and -0.0 are equal, but not the same
 
 
 def generalise(node: Node) -> None:

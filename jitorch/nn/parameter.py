@@ -22,7 +22,7 @@ class Parameter(Tensor):
             data = tensor([])
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter(): argument 'data' (position 1) must be Tensor, not {type(data).__name__}")
-        if requires_grad and not data.dtype.is_floating_point:
+        if requires_grad and not data.dtype.differentiable:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
         self._storage, self._meta, self._rg = data._storage, data._meta, bool(requires_grad)
 

@@ -18,15 +18,13 @@ def operand(x, name: str = ""):
         return x
     if isinstance(x, np.generic):
         return x.item()
-    if isinstance(x, (bool, int, float)):
-        return float(x) if isinstance(x, float) else bool(x) if isinstance(x, bool) else int(x)
-    if isinstance(x, complex):
-        raise NotImplementedError(f"{name}(): complex numbers are not supported")
+    if isinstance(x, (bool, int, float, complex)):
+        return next(kind(x) for kind in (bool, int, float, complex) if isinstance(x, kind))  # type: ignore[arg-type]
     raise TypeError(f"{name}(): argument 'other' (position 2) must be Tensor, not {type(x).__name__}")
 
 
 def category(x) -> int:
-    """BOOL, INT or FLOAT, of a tensor or a number."""
+    """BOOL, INT, FLOAT or COMPLEX, of a tensor or a number."""
     return x._meta.dtype.category if hasattr(x, "_meta") else dtypes.of_number(x).category
 
 
@@ -40,7 +38,7 @@ def scaled(other, alpha, input):
         return other
     if isinstance(alpha, bool) and max(category(input), category(other)) != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    if isinstance(alpha, float) and max(category(input), category(other)) != FLOAT:
+    if isinstance(alpha, float) and max(category(input), category(other)) < FLOAT:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if hasattr(alpha, "_meta"):
         alpha = alpha.item()
@@ -75,7 +73,7 @@ def mul(input, other, *, out=None):
 
 def check_divisor(input, other) -> None:
     """RuntimeError for integers divided by the number zero (a tensor's zeros are found when the division runs)."""
-    if not hasattr(other, "_meta") and other == 0 and category(input) != FLOAT and category(other) != FLOAT:
+    if not hasattr(other, "_meta") and other == 0 and category(input) < FLOAT and category(other) < FLOAT:
         raise RuntimeError("ZeroDivisionError")
 
 
@@ -149,11 +147,11 @@ def power(x, y):
     if not hasattr(x, "_meta"):
         raise TypeError("pow() received an invalid combination of arguments - got two numbers")
     kind = x._meta.dtype.category
-    if y.__class__ is int and y < 0 and kind != FLOAT:
+    if y.__class__ is int and y < 0 and kind < FLOAT:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    if y == 2 and (kind == FLOAT or kind == INT and y.__class__ is int):
+    if y == 2 and (kind >= FLOAT or kind == INT and y.__class__ is int):
         return FUNCTIONS["_square"](x)
-    if kind == FLOAT:
+    if kind >= FLOAT:
         if y == 0.5:
             return FUNCTIONS["sqrt"](x)
         if y == 3:
@@ -198,7 +196,7 @@ def publish_binary(name: str, fn, aliases=(), symbol: str | None = None, inplace
 
 
 def is_operand(x) -> bool:
-    return x.__class__ in NUMBERS or hasattr(x, "_meta") or isinstance(x, (int, float, np.generic))
+    return x.__class__ in NUMBERS or hasattr(x, "_meta") or isinstance(x, (int, float, complex, np.generic))
 
 
 def dunder(fn):
@@ -307,7 +305,7 @@ publish_binary("heaviside", two_operands("heaviside", "values", numbers=False))
 
 def invert(self):
     """`~x`: every bit inverted, or every bool. TypeError for floats."""
-    if self.dtype.category == FLOAT:
+    if self.dtype.category >= FLOAT:
         raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
     return FUNCTIONS["bitwise_not"](self)
 
@@ -409,14 +407,14 @@ def lerp(input, end, weight, *, out=None):
 
 def addcmul(input, tensor1, tensor2, *, value=1, out=None):
     """input + value * tensor1 * tensor2."""
-    if isinstance(value, float) and max(map(category, (input, tensor1, tensor2))) != FLOAT:
+    if isinstance(value, float) and max(map(category, (input, tensor1, tensor2))) < FLOAT:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
     return finish(FUNCTIONS["addcmul"](input, operand(tensor1), operand(tensor2), operand(value)), out)
 
 
 def addcdiv(input, tensor1, tensor2, *, value=1, out=None):
     """input + value * tensor1 / tensor2. RuntimeError for integer tensors."""
-    if category(tensor1) != FLOAT and category(tensor2) != FLOAT:
+    if category(tensor1) < FLOAT and category(tensor2) < FLOAT:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will "
             "perform a true division of "
@@ -435,7 +433,7 @@ for _f in (lerp, addcmul, addcdiv):
 
 def nan_to_num(input, nan=None, posinf=None, neginf=None, *, out=None):
     """NaN replaced by nan (0), infinities by posinf and neginf (the dtype's largest and smallest finite numbers)."""
-    limits = np.finfo(input.dtype.np) if input.dtype.category == FLOAT else None
+    limits = dtypes.limits(input.dtype) if input.dtype.category == FLOAT else None
     numbers = (
         float(0 if nan is None else nan),
         float((limits.max if limits else 0) if posinf is None else posinf),
@@ -460,11 +458,11 @@ def isclose(input, other, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: b
     if atol < 0:
         raise RuntimeError(f"atol must be greater than or equal to zero, but got {atol}")
     close = input == other
-    if input.dtype.category == FLOAT and equal_nan:
+    if input.dtype.category >= FLOAT and equal_nan:
         close = close | (input != input) & (other != other)
     if rtol == 0 and atol == 0:
         return close
-    if input.dtype.category != FLOAT:
+    if input.dtype.category < FLOAT:
         input, other = input.to(dtypes.float64), other.to(dtypes.float64)
     difference = (input - other).abs()
     return close | (difference <= (other * float(rtol)).abs() + float(atol)) & difference.isfinite()

@@ -78,8 +78,8 @@ METHODS.update(
     is_set_to=lambda self, other: self._storage is other._storage and self._meta.key == other._meta.key,
     T=property(reversed_dims),
     mT=property(matrices_transposed),
-    mH=property(matrices_transposed),
-    H=property(matrix_transposed),
+    mH=property(lambda self: matrices_transposed(self).conj()),
+    H=property(lambda self: matrix_transposed(self).conj()),
     is_cuda=property(lambda self: False),
     is_sparse=property(lambda self: False),
     is_quantized=property(lambda self: False),
@@ -90,12 +90,6 @@ METHODS.update(
     is_mkldnn=property(lambda self: False),
     is_xpu=property(lambda self: False),
     layout=property(lambda self: "torch.strided"),
-    real=property(lambda self: self),
-    conj=lambda self: self,
-    resolve_conj=lambda self: self,
-    resolve_neg=lambda self: self,
-    conj_physical=lambda self: self,
-    adjoint=lambda self: matrices_transposed(self),
 )
 PUBLIC.update(set_printoptions=set_printoptions, get_printoptions=get_printoptions, printoptions=printoptions)
 # Names of memory formats, which are accepted and have no effect: results are laid out in row-major order.

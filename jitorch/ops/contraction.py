@@ -43,6 +43,10 @@ def matmul_infer(a, b):
 WORDS = {
     "float32": "float",
     "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
     "int64": "long long",
     "int32": "int",
     "int16": "short",

@@ -11,9 +11,9 @@ from .dispatch import METHODS, Op, apply
 cast_op = Op(
     "_to_copy",
     infer=lambda m, dtype: Meta(m.shape, dtype),
-    reference=lambda x, dtype: x.astype(dtype.np),
+    reference=lambda x, dtype: (x.real if x.dtype.kind == "c" and not dtype.is_complex and dtype is not dtypes.bool_ else x).astype(dtype.np),
     lower=lambda b, x, dtype: b.cast(x, dtype) if x.dtype is not dtype else b.map("copy", x),
-    vjp=lambda ctx, g: (g.to(ctx.metas[0].dtype),),
+    vjp=lambda ctx, g: (g,),      # the engine casts it back
     grad_name="ToCopyBackward0")
 
 
@@ -42,6 +42,7 @@ def contiguous(self, memory_format=None):
 METHODS["to"], METHODS["contiguous"] = to, contiguous
 METHODS["is_contiguous"] = lambda self, memory_format=None: self._meta.contiguous
 METHODS["type_as"] = lambda self, other: to(self, other.dtype)
-for _name, _dtype in {**{n: dtypes.BY_NAME[n] for n in ("float", "double", "int", "long", "short", "bool")}, "char": dtypes.int8, "byte": dtypes.uint8}.items():
+CASTS = ("half", "bfloat16", "float", "double", "cfloat", "cdouble", "int", "long", "short", "bool")
+for _name, _dtype in {**{n: dtypes.BY_NAME[n] for n in CASTS}, "char": dtypes.int8, "byte": dtypes.uint8}.items():
     METHODS[_name] = lambda self, _dtype=_dtype, memory_format=None: to(self, _dtype)
 METHODS["cpu"] = lambda self, memory_format=None: self

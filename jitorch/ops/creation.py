@@ -18,7 +18,7 @@ from .elementwise import as_dtype, clone, inplace_of, to_value
 from .views import as_strided_scatter, diagonal_geometry, reshape, sizes, wrap_dim
 from .views import diagonal as diagonals
 
-PYTHON_DTYPES = {float: float64, int: int64, bool: dtypes.bool_}
+PYTHON_DTYPES = {float: float64, int: int64, bool: dtypes.bool_, complex: dtypes.complex128}
 
 
 def dtype_of(d, default):
@@ -551,12 +551,13 @@ class finfo:
 
     def __init__(self, type=None):
         d = dtypes.get_default_dtype() if type is None else type
-        if not d.is_floating_point:
+        if not d.differentiable:
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{d.name}'")
-        i = np.finfo(d.np)
+        d = d.to_real()
+        i = dtypes.limits(d)
         self.bits, self.eps, self.max, self.min = int(i.bits), float(i.eps), float(i.max), float(i.min)
         self.tiny = self.smallest_normal = float(i.tiny)
-        self.resolution, self.dtype = float(i.resolution), d.name
+        self.resolution, self.dtype = 10.0 ** -int(i.precision), d.name
 
     def __repr__(self) -> str:
         return (
@@ -613,8 +614,8 @@ def is_floating_point(input) -> bool:
 
 
 def is_complex(input) -> bool:
-    """False: there are no complex dtypes."""
-    return False
+    """Whether the dtype is a complex dtype."""
+    return input.dtype.is_complex
 
 
 def is_nonzero(input) -> bool:
@@ -666,3 +667,39 @@ def new(self, *data, device=None):
 
 
 METHODS["new"] = new
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+def cosines(*weights: float):
+    return lambda x: sum((-1) ** k * w * np.cos(k * x) for k, w in enumerate(weights))
+
+
+def window(name: str, values, *defaults):
+    """`torch.<name>_window(n, periodic)`: values(angle) over one period, or kaiser's own."""
+
+    def make(window_length: int, periodic: bool = True, *more, dtype=None, layout=None, device=None, pin_memory=False,
+             requires_grad: bool = False, **named):
+        dtype = dtype_of(dtype, dtypes.get_default_dtype())
+        if window_length < 0:
+            raise RuntimeError(f"{name}_window requires non-negative window_length, got window_length={window_length}")
+        n = window_length if periodic else window_length - 1
+        numbers = [*more, *defaults[len(more):]]
+        numbers = [named.get(key, x) for key, x in zip(("alpha", "beta"), numbers, strict=False)] if name != "kaiser" else [named.get("beta", *numbers)]
+        x = np.arange(window_length) * (2 * np.pi / n) if window_length > 1 else np.zeros(window_length)
+        made = values(x, *numbers) if window_length != 1 else np.ones(1)
+        return tensor(made.astype(dtype.np), device=device, requires_grad=requires_grad)
+
+    make.__name__ = make.__qualname__ = name + "_window"
+    make.__doc__ = f"The {name} window of the given length; periodic: as one period of a longer signal, else symmetric."
+    PUBLIC[make.__name__] = make
+
+
+def kaiser(x, beta: float):
+    return np.i0(beta * np.sqrt(np.maximum(1 - (x / np.pi - 1) ** 2, 0))) / np.i0(beta)
+
+
+window("hann", cosines(0.5, 0.5))
+window("hamming", lambda x, a, b: a - b * np.cos(x), 0.54, 0.46)
+window("blackman", cosines(0.42, 0.5, 0.08))
+window("bartlett", lambda x: 1 - np.abs(x / np.pi - 1))
+window("kaiser", kaiser, 12.0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.anomaly import here
-from ..autograd.node import GradNode, _sequence, anomaly_used, state
+from ..autograd.node import NUMBERS, GradNode, _sequence, anomaly_used, state
 from ..graph.record import Meta, Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
@@ -22,17 +22,20 @@ class Op:
     reference(*arrays, *attrs) -> array or tuple: NumPy or SciPy; numbers come as Python numbers. The result is cast to the inferred dtype.
     lower(b, *values, *attrs) -> value or tuple: the same in IR (see graph/ir.py); None: the reference is called.
     vjp(ctx, *grads) -> a gradient (or None) for every input, in tensor operations.
+        Of a function that is holomorphic in its complex operands this is the product with the plain Jacobian, transposed: the engine conjugates
+        what goes in and comes out. wirtinger: the rule does that itself (abs, and what else isn't holomorphic).
     saves: what vjp reads: a string of input numbers and "o" for outputs ("01o").
     """
 
-    __slots__ = ("name", "infer", "reference", "lower", "vjp", "saves", "save_outputs", "runtime", "grad_name", "samples")
+    __slots__ = ("name", "infer", "reference", "lower", "vjp", "saves", "save_outputs", "runtime", "grad_name", "samples", "wirtinger")
 
     def __init__(self, name: str, *, infer: Callable, reference: Callable, lower: Callable | None = None,
-                 vjp: Callable | None = None, saves: str = "", runtime: bool = False, grad_name: str | None = None):
+                 vjp: Callable | None = None, saves: str = "", runtime: bool = False, grad_name: str | None = None, wirtinger: bool = False):
         self.name, self.infer, self.reference, self.lower, self.vjp = name, infer, reference, lower, vjp
         self.saves = tuple(int(c) for c in saves if c != "o")
         self.save_outputs = "o" in saves
         self.runtime = runtime      # its numbers are run-time scalars from the start (seeds)
+        self.wirtinger = wirtinger
         self.grad_name = grad_name or "".join(w.capitalize() for w in name.strip("_").split("_")) + "Backward0"
         if name in OPS:
             raise ValueError(f"op {name!r} is defined twice")
@@ -93,7 +96,7 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     needs_grad = needs_grad and state.enabled and op.vjp is not None
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
-        if needs_grad and node.meta.dtype.is_floating_point:
+        if needs_grad and node.meta.dtype.differentiable:
             grad = out._grad_fn = GradNode(op, inputs, attrs, metas, node.metas)
             out._rg = True
             if op.save_outputs:
@@ -105,7 +108,7 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     if needs_grad:
         grad = GradNode(op, inputs, attrs, metas, node.metas)
         for i, out in enumerate(outs):
-            if out._meta.dtype.is_floating_point:
+            if out._meta.dtype.differentiable:
                 out._grad_fn, out._output_nr, out._rg = grad, i, True
             if op.save_outputs:
                 grad.save_output(i, out)
@@ -159,7 +162,6 @@ def apply_pair(op: Op, a, b):
     return out
 
 
-NUMBERS = frozenset((int, float, bool))
 new = object.__new__
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..changes import changed
-from ..dtypes import BOOL, FLOAT, INT, bool_
+from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_
 from ..graph.ir import broadcast
 from ..graph.record import Meta
 from .dispatch import METHODS, PUBLIC, Op, apply
@@ -22,8 +22,13 @@ from .dispatch import METHODS, PUBLIC, Op, apply
 
 # -- promotion: promoted dtype of the operands -> dtype computed in, dtype of the result ------------------------------
 def to_float(d):
-    d = d if d.category == FLOAT else dtypes.get_default_dtype()
+    d = d if d.category >= FLOAT else dtypes.get_default_dtype()
     return d, d
+
+
+def to_size(d):
+    """A complex number's size is real."""
+    return d, d.to_real()
 
 
 # rule -> (categories of the promoted dtype that are allowed, dtypes computed in and of the result)
@@ -36,14 +41,22 @@ RULES = {
     "logical": ((BOOL, INT, FLOAT), lambda d: (bool_, bool_)),
     "integral": ((BOOL, INT), lambda d: (d, d)),
     "integer": ((INT,), lambda d: (d, d)),
+    "size": ((INT, FLOAT), to_size),
+    "phase": ((BOOL, INT, FLOAT), lambda d: (to_float(d)[0], to_float(d)[0].to_real())),
 }
+# which take complex operands; the others raise as PyTorch's do
+COMPLEX_OPS = frozenset(
+    "neg abs sgn angle exp exp2 expm1 log log2 log10 log1p sqrt rsqrt sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh "
+    "sigmoid reciprocal _square _cube sinc isnan isinf isfinite isreal logical_not add sub mul div pow eq ne logical_and logical_or "
+    "logical_xor lerp addcmul addcdiv clone fill sigmoid_backward tanh_backward logaddexp xlogy".split()
+)
 
 
 def promoted(name: str, rule: str, metas) -> tuple:
     """(dtype computed in, dtype of the result). NotImplementedError for a dtype that the rule doesn't allow."""
     d = dtypes.result_type(metas)
     allowed, give = RULES[rule]
-    if d.category not in allowed:
+    if d.category not in allowed and not (d.category == COMPLEX and name in COMPLEX_OPS):
         raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{d.label}'")
     return give(d)
 
@@ -55,7 +68,7 @@ def shape_of(metas) -> tuple[int, ...]:
 def array_meta(a):
     """What promotion needs to know of a reference operand: its Python type, or shape and dtype."""
     return (
-        a if a is None else type(a) if isinstance(a, (bool, int, float)) else Meta(a.shape, dtypes.from_numpy(a.dtype))
+        a if a is None else type(a) if isinstance(a, (bool, int, float, complex)) else Meta(a.shape, dtypes.from_numpy(a.dtype))
     )
 
 
@@ -70,7 +83,8 @@ def to_value(b, v, dtype):
 
 
 def define(
-    name: str, numpy, expression=None, vjp=None, *, saves: str = "", promote: str = "same", grad_name=None, check=None
+    name: str, numpy, expression=None, vjp=None, *, saves: str = "", promote: str = "same", grad_name=None, check=None,
+    wirtinger: bool = False,
 ):
     """Make an elementwise entry; returns the function that records it.
 
@@ -104,6 +118,7 @@ def define(
         vjp=vjp,
         saves=saves,
         grad_name=grad_name,
+        wirtinger=wirtinger,
     )
 
     def function(*inputs):
@@ -314,8 +329,41 @@ def not_bool(message: str):
 
 
 def sign_of(x):
-    """1, 0 or -1; 0 for NaN."""
+    """1, 0 or -1; 0 for NaN. Of a complex number its direction."""
+    if x.dtype.kind == "c":
+        size = np.abs(x)
+        return np.where(size == 0, 0, x / np.where(size == 0, 1, size))
     return x if x.dtype == bool else (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)
+
+
+def direction_slope(c, g):
+    """Zero, but that a complex number's direction turns with it."""
+    if not c.metas[0].dtype.is_complex:
+        return no_slope(c, g)
+    x, size = c.input(0), c.input(0).abs()
+    safe = where_of(size == 0, 1, size)
+    unit = x / safe
+    return (where_of(size == 0, 0, (g - (g * unit.conj()).real * unit) / safe),)
+
+
+def sigmoid_reference(x):
+    return 1 / (1 + np.exp(-x)) if x.dtype.kind == "c" else scipy_function("expit")(x)
+
+
+def angle_of(x):
+    if x.dtype.kind == "c":
+        return np.angle(x)
+    return np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0)).astype(x.dtype)
+
+
+def angle_slope(c, g):
+    if not c.metas[0].dtype.is_complex:
+        return no_slope(c, g)
+    x = c.input(0)
+    size = (x.real * x.real + x.imag * x.imag)
+    safe = where_of(size == 0, 1, size)
+    turn = PUBLIC["complex"](-x.imag / safe, x.real / safe)
+    return (where_of(size == 0, 0, turn * g),)
 
 
 def sign_expression(b, x):
@@ -348,8 +396,8 @@ LN2, LN10, RADIANS = math.log(2), math.log(10), math.pi / 180
 
 UNARY = [
     ("neg", np.negative, "neg", lambda c, g: (-g,), "", "same"),
-    ("abs", np.abs, "abs", lambda c, g: (g * c.input(0).sgn(),), "0", "number"),
-    ("sgn", sign_of, sign_expression, no_slope, "", "same"),
+    ("abs", np.abs, "abs", lambda c, g: (g * c.input(0).sgn(),), "0", "size"),
+    ("sgn", sign_of, sign_expression, direction_slope, "0", "same"),
     ("sign", sign_of, sign_expression, no_slope, "", "same"),
     ("floor", whole(np.floor), whole_map("floor"), no_slope, "", "number"),
     ("ceil", whole(np.ceil), whole_map("ceil"), no_slope, "", "number"),
@@ -386,7 +434,7 @@ UNARY = [
     ("atanh", np.arctanh, "atanh", lambda c, g: (g / (1 - c.input(0) * c.input(0)),), "0", "float"),
     (
         "sigmoid",
-        scipy_function("expit"),
+        sigmoid_reference,
         "sigmoid",
         lambda c, g: (FUNCTIONS["sigmoid_backward"](g, c.output()),),
         "o",
@@ -455,11 +503,11 @@ UNARY = [
     ("sinc", np.sinc, sinc_expression, sinc_slope, "0", "float"),
     (
         "angle",
-        lambda x: np.where(np.isnan(x), x, np.where(x < 0, math.pi, 0)).astype(x.dtype),
+        angle_of,
         lambda b, x: b.where(b.map("isnan", x), x, b.where(x < 0, b.const(math.pi, x.dtype), b.const(0, x.dtype))),
-        no_slope,
-        "",
-        "float",
+        angle_slope,
+        "0",
+        "phase",
     ),
     ("isnan", np.isnan, float_test("isnan", False), None, "", "test"),
     ("isinf", np.isinf, float_test("isinf", False), None, "", "test"),
@@ -480,7 +528,7 @@ UNARY = [
         "",
         "test",
     ),
-    ("isreal", lambda x: np.ones(x.shape, bool), lambda b, x: b.full(x.shape, True, bool_), None, "", "test"),
+    ("isreal", lambda x: np.imag(x) == 0, lambda b, x: b.full(x.shape, True, bool_), None, "", "test"),
     ("signbit", lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, signbit_expression, None, "", "test"),
     ("logical_not", np.logical_not, "not", None, "", "logical"),
     ("bitwise_not", np.invert, "not", None, "", "integral"),
@@ -527,6 +575,7 @@ for _name, _numpy, _expression, _vjp, _saves, _promote in UNARY:
         promote=_promote,
         check=CHECKS.get(_name),
         grad_name=GRAD_NAMES.get(_name),
+        wirtinger=_name == "sgn",
     )
     if not _name.startswith("_"):
         publish(_name, FUNCTIONS[_name], aliases=ALIASES.get(_name, ()), inplace=_name not in TESTS)
@@ -735,7 +784,8 @@ def pow_slope(c, g):
     if c.needs[1]:
         out = c.output()
         base = as_tensor_of(x, g)
-        dy = g * where_of((base == 0) & (y >= 0), 0, out * base.log())
+        kept = PUBLIC["real"](y) >= 0 if hasattr(y, "_meta") else y.real >= 0
+        dy = g * where_of((base == 0) & kept, 0, out * base.log())
     return (dx, dy)
 
 

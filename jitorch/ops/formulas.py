@@ -38,7 +38,7 @@ NUMPY_MAPS = {
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "tanh": np.tanh,
-    "sigmoid": scipy_function("expit"),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)) if x.dtype.kind == "c" else scipy_function("expit")(x),
     "erf": scipy_function("erf"),
     "lgamma": scipy_function("gammaln"),
     "maximum": np.maximum,
@@ -162,10 +162,13 @@ def gradient_of(formula: Callable) -> Callable:
     return vjp
 
 
+COMPLEX = frozenset(("silu_cpu", "silu_backward"))      # kernels that PyTorch has for complex tensors too
+
+
 # -- rules for shape and dtype that formulas share -------------------------------------------------------------------
 def floating(name: str, meta: Meta) -> None:
     """NotImplementedError, in PyTorch's words, unless the dtype is floating point."""
-    if meta.dtype.category != FLOAT:
+    if meta.dtype.category != FLOAT and not (meta.dtype.is_complex and name in COMPLEX):
         raise NotImplementedError(f"\"{name}\" not implemented for '{meta.dtype.label}'")
 
 

@@ -644,6 +644,8 @@ def along_linear(b, shape, index, dim: int):
 
 
 def gather_lower(b, x, index, dim):
+    if index.numel == 0:
+        return b.full(index.shape, 0, x.dtype)
     return b.take(x, along_linear(b, x.shape, index, dim))
 
 

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from .. import dtypes
 from ..dtypes import FLOAT, get_default_dtype, int32, int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta
@@ -816,7 +817,7 @@ def matrix_rank(A, tol=None, hermitian: bool = False, *, atol=None, rtol=None, o
             if atol is not None
             and not (hasattr(atol, "_meta") and bool((atol <= 0).all()))
             and (hasattr(atol, "_meta") or atol > 0)
-            else max(A.shape[-2:]) * float(np.finfo(A.dtype.np).eps)
+            else max(A.shape[-2:]) * float(dtypes.limits(A.dtype).eps)
         )
     limit = values.amax(-1) * rtol
     if atol is not None:

@@ -1,8 +1,7 @@
 """Normalization: over the last dimensions, over the batch, over groups of channels; and distances between vectors."""
 from __future__ import annotations
 
-import numpy as np
-
+from .. import dtypes
 from ..autograd import no_grad
 from ..dtypes import FLOAT
 from ..graph.ir import broadcast
@@ -183,7 +182,7 @@ def rms_norm(input, normalized_shape, weight=None, eps: float | None = None):
     machine epsilon."""
     dims = trailing("rms_norm", input, normalized_shape, weight)
     if eps is None:
-        eps = float(np.finfo(input.dtype.np).eps) if input.dtype.category == FLOAT else 0.0
+        eps = float(dtypes.limits(input.dtype).eps) if input.dtype.category == FLOAT else 0.0
     return apply(rms_norm_op, (input, weight), (dims, float(eps)))
 
 

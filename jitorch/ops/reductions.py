@@ -94,7 +94,7 @@ sum_op = reduction(
 
 def accumulated(input, dtype):
     """The dtype that integers add up in."""
-    return dtype or (input.dtype if input.dtype.category == FLOAT else int64)
+    return dtype or (input.dtype if input.dtype.category >= FLOAT else int64)
 
 
 def sum(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=None, keepdims: bool | None = None):
@@ -148,7 +148,7 @@ mean_op = reduction(
 def mean(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=None, keepdims: bool | None = None):
     """The mean over all elements, or over the dimensions `dim`. RuntimeError for integers, unless dtype is given."""
     dtype = dtype or input.dtype
-    if dtype.category != FLOAT:
+    if dtype.category < FLOAT:
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex "
             f"dtype. Got: {dtype.label}"

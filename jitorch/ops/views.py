@@ -23,6 +23,7 @@ class ViewOp:
 
     saves: tuple = ()
     save_outputs = False
+    wirtinger = False
 
     def __init__(self, name: str, geometry, vjp):
         self.name, self.geometry, self.vjp = name, geometry, vjp
@@ -261,9 +262,9 @@ def view(input, *shape):
     if len(shape) == 1 and hasattr(shape[0], "itemsize"):
         if shape[0] is input.dtype:
             return view_op(input, tuple(input.shape))
-        raise RuntimeError(
-            f"view(dtype): reinterpreting {input.dtype} as {shape[0]} is not supported: use .to({shape[0]}) to convert"
-        )
+        from .complex import view_dtype
+
+        return view_dtype(input, shape[0])
     return view_op(input, sizes(shape))
 
 
@@ -608,12 +609,12 @@ def movedim(input, source, destination):
 
 
 def adjoint(input):
-    """The last two dimensions swapped (the conjugate transpose of real matrices)."""
+    """The conjugate transpose of the last two dimensions."""
     if input.ndim < 2:
         raise RuntimeError(
             f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
         )
-    return transpose_op(input, -2, -1)
+    return transpose_op(input, -2, -1).conj()
 
 
 # -- pieces ----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 SAMPLE_FILES = pathlib.Path(__file__).with_name("samples")
-DEFAULT_TOLERANCE = {"float32": (2e-5, 2e-5), "float64": (1e-9, 1e-9)}
+DEFAULT_TOLERANCE = {"float16": (2e-3, 2e-3), "float32": (2e-5, 2e-5), "float64": (1e-9, 1e-9), "complex64": (2e-5, 2e-5), "complex128": (1e-9, 1e-9)}
 NO_DERIVATIVE = ("not implemented", "not differentiable", "is not supported", "does not require grad")
 
 
@@ -41,6 +41,8 @@ class Maker:
         rng = np.random.default_rng([self.made, *shape])
         if dtype == "bool":
             array = rng.random(shape) < 0.5
+        elif dtype.startswith("complex"):
+            array = rng.uniform(low, high, shape) + 1j * rng.uniform(low, high, shape)
         elif dtype.startswith("float"):
             array = rng.uniform(low, high, shape)
         else:
@@ -50,7 +52,7 @@ class Maker:
     def of(self, values, dtype: str = "float32", grad: bool = True):
         self.made += 1
         tensor = self.torch.tensor(np.array(values, dtype=dtype))
-        if grad and dtype.startswith("float"):
+        if grad and dtype.startswith(("float", "complex")):
             tensor.requires_grad_(True)
             self.leaves.append(tensor)
         return tensor
@@ -68,11 +70,9 @@ class Outcome:
 
 def cotangent(torch, like, seed: int):
     values = np.random.default_rng([seed, *like.shape]).uniform(0.5, 1.5, tuple(like.shape))
-    return torch.tensor(
-        (values * np.where(np.arange(values.size) % 3 == 2, -1, 1).reshape(values.shape)).astype(
-            like.detach().numpy().dtype
-        )
-    )
+    values = values * np.where(np.arange(values.size) % 3 == 2, -1, 1).reshape(values.shape)
+    dtype = like.detach().resolve_conj().numpy().dtype
+    return torch.tensor((values * (1 - 0.5j) if dtype.kind == "c" else values).astype(dtype))
 
 
 def run(torch, sample, gradients: bool = True) -> Outcome:
@@ -110,7 +110,7 @@ def collect(out: Outcome, kind: str, tensors, leaves=()) -> None:
     """Keep tensors as arrays; a gradient that is None counts as zeros."""
     for i, x in enumerate(tensors):
         out.arrays[f"{kind} {i}"] = (
-            np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().numpy(force=True))
+            np.zeros_like(leaves[i].detach().numpy()) if x is None else np.array(x.detach().resolve_conj().numpy(force=True))
         )
 
 
@@ -127,7 +127,7 @@ def compare(got: Outcome, want: Outcome, tolerance=None) -> None:
         left = got.arrays[what]
         assert left.dtype == right.dtype, f"{what}: dtype {left.dtype}, expected {right.dtype}"
         assert left.shape == right.shape, f"{what}: shape {left.shape}, expected {right.shape}"
-        if right.dtype.kind != "f":
+        if right.dtype.kind not in "fc":
             np.testing.assert_array_equal(left, right, err_msg=what)
             continue
         rtol, atol = (tolerance or {}).get(right.dtype.name, DEFAULT_TOLERANCE[right.dtype.name])

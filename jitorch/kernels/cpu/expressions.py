@@ -4,10 +4,13 @@ In registers integers have their own width (Numba widens, so results are cast ba
 """
 from __future__ import annotations
 
-SUFFIX = {"float32": "f32", "float64": "f64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8"}
+# of the dtypes in the second line kernels only move elements; operations on them run their references
+SUFFIX = {"float32": "f32", "float64": "f64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8",
+          "float16": "i16", "bfloat16": "i16", "complex64": "i64", "complex128": "c128"}
 TYPE = {"float32": "float32", "float64": "float64", "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64", "uint8": "uint8",
         "bool": "boolean"}
 
+COMPUTED = frozenset(TYPE)
 FLOATS = ("float32", "float64")
 
 
@@ -85,6 +88,8 @@ BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8}
 def can_write(name: str, operand_dtype: str) -> bool:
     """Whether kernels have this function for this operand dtype; where not, the IR op runs on the reference."""
     kind = 0 if operand_dtype in FLOATS else 2 if operand_dtype == "bool" else 1
+    if operand_dtype not in COMPUTED:
+        return name == "copy"
     if name in ("cast", "philox"):
         return True
     if name in FUNCTIONS:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8, uint64
+from numba import boolean, complex128, float32, float64, int8, int16, int32, int64, types, uint8, uint64
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
@@ -43,6 +43,7 @@ ELEMENTS: dict[str, Any] = {
     "i32": int32,
     "i64": int64,
     "u8": uint8,
+    "c128": complex128,
 }
 # functions of vecmath that go by the type of their arguments
 VECMATH_GENERIC = (

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from ...autograd import no_grad
 from ...changes import Table, changed
 from ...device import check as check_device
+from ...dtypes import bfloat16, float16, float32, float64
 from ...dtypes import dtype as DType
-from ...dtypes import float32, float64
 from ...tensor import Tensor
 from ..parameter import Buffer, Parameter
 from .hooks import BackwardHooks, HookHandle, HookTable
@@ -601,11 +601,11 @@ class Module:
         check_device(device)
         if dtype is None:
             return self
-        if not dtype.is_floating_point:
+        if not dtype.differentiable:
             raise TypeError(
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
             )
-        return self._apply(lambda t: t.to(dtype) if t.dtype.is_floating_point else t)
+        return self._apply(lambda t: t.to(dtype) if t.dtype.differentiable else t)
 
     def float(self: Self) -> Self:
         """All floating point parameters and buffers in float32."""
@@ -619,13 +619,13 @@ class Module:
         """All parameters and buffers in a dtype."""
         return self._apply(lambda t: t.to(dst_type))
 
-    def half(self):
-        raise NotImplementedError("Module.half() is not supported: there is no float16 tensor type yet, use float()")
+    def half(self: Self) -> Self:
+        """All floating point parameters and buffers in float16."""
+        return self.to(float16)
 
-    def bfloat16(self):
-        raise NotImplementedError(
-            "Module.bfloat16() is not supported: there is no bfloat16 tensor type yet, use float()"
-        )
+    def bfloat16(self: Self) -> Self:
+        """All floating point parameters and buffers in bfloat16."""
+        return self.to(bfloat16)
 
     def cpu(self: Self) -> Self:
         return self.to(device="cpu")
