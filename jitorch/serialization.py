@@ -21,7 +21,7 @@ import numpy as np
 from . import dtypes
 from .device import check as check_device
 from .device import device
-from .graph.record import Meta, Size, Storage, contiguous_strides
+from .graph.record import Meta, Size, Storage, contiguous_strides, stored
 from .pickles import Call, Global, Persistent, Reader, Writer
 from .tensor import Tensor
 
@@ -282,7 +282,7 @@ class Archive:
             entry.read(1)  # the end has been seen: the checksum is compared
         if dtype is dtypes.bool_ and values.view(np.uint8).max(initial=0) > 1:
             raise ValueError(f"{name} holds bytes that are no booleans")
-        return Storage(Meta((numel,), dtype), values)
+        return stored(Meta((numel,), dtype), values)
 
 
 def rebuild_tensor(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import dtypes
-from .autograd.node import GradNode, RemovableHandle, state
+from .autograd.node import GradNode, Record, RemovableHandle, connect, state
 from .changes import changed
 from .device import check as check_device
-from .graph.record import Meta, Size, Storage, local, no_trace
+from .graph.record import Meta, Size, Storage, local, no_trace, stored
 from .ops import dispatch
-from .ops.dispatch import METHODS, OPS, VIEWS, Op, apply
+from .ops.dispatch import METHODS, OPS, VIEWS, apply
 
 
 class Tensor:
@@ -129,7 +129,7 @@ class Tensor:
 
     # -- sharing ---------------------------------------------------------------------------------------------------
     def _alias(self) -> Tensor:
-        t = Tensor.__new__(Tensor)
+        t = new(Tensor)
         t._storage, t._meta = self._storage, self._meta
         return t
 
@@ -169,7 +169,8 @@ class Tensor:
             self._seen = root._writes
             m = self._meta
             if root._rg:
-                self._grad_fn = GradNode(VIEWS["as_strided"], (root,), (m.shape, m.strides, m.offset), (root._meta,), (m,))
+                view = Record(VIEWS["as_strided"], (m.shape, m.strides, m.offset), (root._meta,), (m,))
+                self._grad_fn = connect(view, (root,))
                 self._output_nr, self._rg = 0, True
         return self._rg
 
@@ -317,8 +318,8 @@ class Tensor:
         if fn is not None:
             import weakref
             self._retains = True
-            if fn.retained is None:
-                fn.retained = {}
+            fn.watch()
+            assert fn.retained is not None
             fn.retained[self._output_nr] = weakref.ref(self)
 
     @property
@@ -336,8 +337,8 @@ class Tensor:
                 self._hooks = []
             self._hooks.append(hook)
             return RemovableHandle(self._hooks, hook)
-        if fn.hooks is None:
-            fn.hooks = []
+        fn.watch()
+        assert fn.hooks is not None
         entry = (self._output_nr, hook)
         fn.hooks.append(entry)
         return RemovableHandle(fn.hooks, entry)
@@ -358,17 +359,26 @@ class Tensor:
 
 
 dispatch.Tensor = Tensor
+new = object.__new__
 
 
 # -- views ---------------------------------------------------------------------------------------------------------
-def make_view(base: Tensor, meta: Meta, op: Op, attrs: tuple) -> Tensor:
-    """A tensor over the same storage; `op` is the view's entry, whose rule gives the gradient."""
-    v = Tensor.__new__(Tensor)
-    v._storage, v._meta = base._storage, meta
-    root = base if base._base is None else base._base
-    v._base, v._seen, v._untracked = root, root._writes, base._untracked
-    if state.enabled and base.requires_grad:
-        v._grad_fn = GradNode(op, (base,), attrs, (base._meta,), (meta,))
+def make_view(base: Tensor, record: Record) -> Tensor:
+    """A tensor over the same storage. The record's op is the view's entry, whose rule gives the gradient."""
+    v = new(Tensor)
+    v._storage, v._meta = base._storage, record.metas[0]
+    root = base._base
+    if root is None:
+        v._base = root = base
+    else:
+        v._base = root
+        base._refresh()
+    if root._writes:
+        v._seen = root._writes
+    if base._untracked:
+        v._untracked = True
+    if base._rg and state.enabled:
+        v._grad_fn = connect(record, (base,))
         v._rg = True
     return v
 
@@ -444,7 +454,8 @@ def rebase(t: Tensor, r: Tensor) -> None:
         t._writes += 1
     elif r._rg or root._rg:
         m = t._meta
-        root._grad_fn = GradNode(VIEWS["copy_slices"], (root, r), (m.shape, m.strides, m.offset), (root._meta, r._meta), (root._meta,))
+        write = Record(VIEWS["copy_slices"], (m.shape, m.strides, m.offset), (root._meta, r._meta), (root._meta,))
+        root._grad_fn = connect(write, (root, r))
         root._output_nr, root._rg = 0, True
         root._writes += 1
         t._refresh()
@@ -469,7 +480,7 @@ def from_array(array: np.ndarray) -> Tensor:
     """A tensor that owns `array` (C-contiguous, of a supported dtype)."""
     meta = Meta(array.shape, dtypes.from_numpy(array.dtype))
     t = Tensor.__new__(Tensor)
-    t._storage, t._meta = Storage(meta, array.reshape(-1)), meta
+    t._storage, t._meta = stored(meta, array.reshape(-1)), meta
     capture = local.tape.capture
     if capture is not None:
         capture.made(t._storage)
@@ -581,7 +592,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
         flat = np.asarray(flat)
     whole = Meta(array.shape, dt) if array.flags.c_contiguous else Meta((extent,), dt)
     t = Tensor.__new__(Tensor)
-    t._storage = Storage(whole, flat)
+    t._storage = stored(whole, flat)
     t._storage.shared = owner
     t._meta = whole if array.flags.c_contiguous else Meta(array.shape, dt, strides)
     return t

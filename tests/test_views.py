@@ -133,6 +133,20 @@ def test_write_through_a_view(name, tier):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("operation", [lambda a, v: a * v, lambda a, v: v * a, lambda a, v: a - v])
+def test_an_older_view_beside_an_operand_that_requires_grad(operation):
+    """The history that a write gave to its base is the view's too, whatever the other operand is."""
+    found = []
+    for lib in (jitorch, torch):
+        a, factor = lib.ones(2, requires_grad=True), lib.tensor([2.0, 3.0, 4.0], requires_grad=True)
+        base = lib.ones(3) * 1
+        v = base[:2]
+        base.mul_(factor)
+        operation(a, v).sum().backward()
+        found.append((a.grad.tolist(), factor.grad.tolist()))
+    assert found[0] == found[1]
+
+
 def test_views_of_results_see_later_writes(tier):
     for lib in (jitorch, torch):
         x = lib.ones(4, 3)

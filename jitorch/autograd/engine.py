@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import heapq
 
-from .node import GradNode, state
+from .node import GradNode, edge_of, state
 
 
 def run(roots, gradients, *, keep: bool, create: bool, wanted=None, accumulate: bool = True):
@@ -30,8 +30,8 @@ def walk(roots, gradients, keep, wanted, accumulate):
     def send(edge, g):
         if edge is None or g is None:
             return
-        target, nr = edge
-        if isinstance(target, GradNode):
+        target, nr = edge if edge.__class__ is tuple else (edge, 0)
+        if target.__class__ is GradNode:
             if useful is not None and target not in useful:
                 return
             slot = pending.get(target)
@@ -48,8 +48,7 @@ def walk(roots, gradients, keep, wanted, accumulate):
                 entry[1] = entry[1] + g
 
     for root, g in zip(roots, gradients):
-        fn = root.grad_fn
-        send((root, 0) if fn is None else (fn, root._output_nr), g)
+        send(edge_of(root), g)
     while heap:
         _, node = heapq.heappop(heap)
         grads = pending.pop(node)
@@ -57,7 +56,7 @@ def walk(roots, gradients, keep, wanted, accumulate):
         outs = [grads.get(i) for i in range(len(node.out_metas))]
         edges = node.edges
         node.needs = tuple([e is not None for e in edges]) if useful is None else tuple(
-            [e is not None and (not isinstance(e[0], GradNode) or e[0] in useful) for e in edges])
+            [e is not None and ((target := target_of(e)).__class__ is not GradNode or target in useful) for e in edges])
         if node.out_metas[0].dtype.is_complex and not node.op.wirtinger:
             results = conjugated(node.op.vjp(node, *conjugated(outs)))
         else:
@@ -88,6 +87,11 @@ def walk(roots, gradients, keep, wanted, accumulate):
     return captured
 
 
+def target_of(edge):
+    """The node or leaf that an edge leads to; None if there is no edge."""
+    return edge[0] if edge.__class__ is tuple else edge
+
+
 def capture_points(wanted):
     """{node: [(output number, tensor id)], None: ids of leaves} for the tensors whose gradient is asked for."""
     points: dict = {}
@@ -111,11 +115,11 @@ def reaching(roots, wanted) -> set:
             continue
         seen.add(node)
         order.append(node)
-        stack.extend(e[0] for e in node.edges if e is not None and isinstance(e[0], GradNode))
+        stack.extend(target for e in node.edges if (target := target_of(e)).__class__ is GradNode)
     useful: set = set()
     for node in sorted(order, key=lambda n: n.seq):
-        if node in goal_nodes or any(
-                e is not None and (e[0] in useful if isinstance(e[0], GradNode) else id(e[0]) in goal_leaves) for e in node.edges):
+        targets = [target_of(e) for e in node.edges]
+        if node in goal_nodes or any(t in useful if t.__class__ is GradNode else id(t) in goal_leaves for t in targets):
             useful.add(node)
     return useful
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import GradNode, state
+from .node import GradNode, Record, connect, state
 
 
 class _Entry:
@@ -103,7 +103,8 @@ class Function:
             state.enabled = was
         outs = out if isinstance(out, tuple) else (out,)
         if was and any(t.requires_grad for t in tensors):
-            node = GradNode(_Entry(cls), tensors, (ctx,), tuple(t._meta for t in tensors), tuple(o._meta for o in outs if isinstance(o, Tensor)))
+            results = tuple(o._meta for o in outs if isinstance(o, Tensor))
+            node = connect(Record(_Entry(cls), (ctx,), tuple(t._meta for t in tensors), results), tensors)
             made, nr = [], 0
             for o in outs:
                 if isinstance(o, Tensor):

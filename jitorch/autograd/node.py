@@ -8,7 +8,7 @@ from typing import Any
 from ..changes import changed
 
 _sequence = itertools.count()
-NUMBERS = frozenset((int, float, bool, complex))
+NUMBERS = frozenset((int, float, bool, complex))        # the types of operands that are no tensors
 
 
 class _State(threading.local):
@@ -20,17 +20,29 @@ state = _State()
 anomaly_used: list[bool] = []      # not empty once anomaly mode was turned on in any thread: spares others the question
 
 
+class Record:
+    """What was done, as the backward graph needs to know it; a node of the trie is one too. `inputs` are the metas of the operands."""
+
+    __slots__ = ("op", "attrs", "inputs", "metas")
+
+    def __init__(self, op, attrs: tuple, inputs: tuple, metas: tuple):
+        self.op, self.attrs, self.inputs, self.metas = op, attrs, inputs, metas
+
+
 class GradNode:
     """One recorded operation, seen from behind: edges to what produced its inputs, and what its rule reads.
 
     Rules get the node as `ctx`: `ctx.attrs`, `ctx.metas` (of the inputs; a Python type for a number, None for an absent one), `ctx.out_metas`,
-    `ctx.needs[i]` (is a gradient wanted for input i), `ctx.input(i)`, `ctx.output(i)` (saved tensors), `ctx.number(i)`.
+    `ctx.needs[i]` (is a gradient wanted for input i), `ctx.input(i)`, `ctx.output(i)` (saved tensors).
     """
 
-    # Defaults live in the class: a node is made for every recorded operation, and sets only what differs.
-    attrs: tuple = ()
+    # Defaults live in the class: a node is made for every recorded operation (by `connect`, or in ops/dispatch.py), and sets only what differs.
+    step: Any                               # a node of the trie, or a Record
+    seq: int                                # the order in which nodes were made
+    edges: tuple                            # for each operand: see `edge_of`
     saved: tuple = ()                       # for each input in op.saves: tensor (or number), its storage, that storage's version
     outputs: dict | None = None             # output number -> (alias, version)
+    watched = False                         # are there any of the following three
     hooks: list | None = None               # functions of the gradients that arrive here
     retained: dict[int, Any] | None = None
     extra: list | None = None               # functions of incoming and outgoing gradients
@@ -38,21 +50,21 @@ class GradNode:
     needs: tuple = ()
     where: str | None = None
 
-    def __init__(self, op, inputs, attrs, metas, out_metas):
-        self.op, self.attrs, self.metas, self.out_metas = op, attrs, metas, out_metas
-        self.edges = tuple([edge_of(x) for x in inputs])
-        if op.saves:
-            saved: list = []
-            for i in op.saves:
-                if i >= len(inputs):            # indexing saves as many index tensors as there are
-                    break
-                x = inputs[i]
-                saved += (x, x._storage, x._storage.version) if hasattr(x, "_storage") else (x, None, 0)
-            self.saved = tuple(saved)
-        self.seq = next(_sequence)
-        if state.anomaly:
-            from .anomaly import here
-            self.where = here()
+    @property
+    def op(self):
+        return self.step.op
+
+    @property
+    def attrs(self) -> tuple:
+        return self.step.attrs
+
+    @property
+    def metas(self) -> tuple:
+        return self.step.inputs
+
+    @property
+    def out_metas(self) -> tuple:
+        return self.step.metas
 
     def save_output(self, nr: int, out) -> None:
         if self.outputs is None:
@@ -69,7 +81,7 @@ class GradNode:
     def input(self, i: int):
         """A saved input; raises PyTorch's error if it was modified in place since."""
         self._check()
-        k = 3 * self.op.saves.index(i)
+        k = 3 * self.step.op.saves.index(i)
         tensor, storage, version = self.saved[k:k + 3]
         if storage is None:
             return tensor
@@ -111,17 +123,24 @@ class GradNode:
         self.saved, self.outputs = (), None
 
     def name(self) -> str:
-        return self.op.grad_name
+        return self.step.op.grad_name
 
     @property
     def next_functions(self) -> tuple:
-        return tuple((None, 0) if e is None else (e[0] if isinstance(e[0], GradNode) else AccumulateGrad(e[0]), e[1])
+        return tuple((None, 0) if e is None else e if e.__class__ is tuple else (e if e.__class__ is GradNode else AccumulateGrad(e), 0)
                      for e in self.edges)
+
+    def watch(self) -> None:
+        """Something other than its rule is going to see gradients here: see `watched`."""
+        self.watched = True
+        for kind, empty in (("hooks", []), ("retained", {}), ("extra", [])):
+            if getattr(self, kind) is None:
+                setattr(self, kind, empty)
 
     def register_hook(self, hook):
         """Call `hook(grad_inputs, grad_outputs)` after this node's gradients are computed."""
-        if self.extra is None:
-            self.extra = []
+        self.watch()
+        assert self.extra is not None
         self.extra.append(hook)
         return RemovableHandle(self.extra, hook)
 
@@ -140,11 +159,34 @@ class AccumulateGrad:
 
 
 def edge_of(x):
-    """Where the gradient of `x` goes: (node, output number), (leaf tensor, 0), or None."""
-    if x is None or x.__class__ in NUMBERS or not x._rg:
+    """Where the gradient of the tensor `x` goes: the node that made it ((node, output number) if it is not the first), x itself if it is a
+    leaf, None if it needs none."""
+    if x._base is not None:
+        x._refresh()
+    if not x._rg:
         return None
-    fn = x.grad_fn
-    return (x, 0) if fn is None else (fn, x._output_nr)
+    fn = x._grad_fn
+    return x if fn is None else (fn, x._output_nr) if x._output_nr else fn
+
+
+def connect(step, inputs: tuple) -> GradNode:
+    """The node of a step that was just recorded."""
+    node = GradNode()
+    node.step, node.seq = step, next(_sequence)
+    node.edges = tuple([None if x is None or x.__class__ in NUMBERS else edge_of(x) for x in inputs])
+    saves = step.op.saves
+    if saves:
+        saved: list = []
+        for i in saves:
+            if i >= len(inputs):            # indexing saves as many index tensors as there are
+                break
+            x = inputs[i]
+            saved += (x, None, 0) if x is None or x.__class__ in NUMBERS else (x, x._storage, x._storage.version)
+        node.saved = tuple(saved)
+    if anomaly_used and state.anomaly:
+        from .anomaly import here
+        node.where = here()
+    return node
 
 
 class RemovableHandle:

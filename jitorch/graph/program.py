@@ -14,7 +14,7 @@ class Counters:
     """How often things happened in this process: what tests and `jitorch profile` look at."""
 
     def __init__(self):
-        self.flushes = self.programs_built = self.reference_runs = self.compiled_runs = self.nodes = self.generalised = 0
+        self.flushes = self.programs_built = self.reference_runs = self.compiled_runs = self.nodes = self.generalised = self.reads = 0
 
     def as_dict(self) -> dict[str, int]:
         return dict(vars(self))

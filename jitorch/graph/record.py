@@ -86,7 +86,9 @@ class Meta:
 class Storage:
     """A buffer, or the promise of one: `tape` is None, or the tape on which `slot` holds the current value."""
 
-    # Defaults live in the class: one is made for every recorded operation, and sets only what differs.
+    # Defaults live in the class: one is made for every recorded operation, and sets only what differs. There is no
+    # `__init__` for the same reason: what sets three attributes itself takes two thirds of the time.
+    meta: Meta
     buffer: Any = None                  # a np.ndarray, None before it is computed
     address = 0                         # of the buffer; 0: not asked for yet
     tape: Tape | None = None
@@ -94,12 +96,11 @@ class Storage:
     version = 0
     shared: np.ndarray | None = None    # the NumPy array whose memory this is, once anyone outside can see it
     error: BaseException | None = None
-
-    def __init__(self, meta: Meta, buffer=None):
-        self.meta, self.buffer = meta, buffer
+    entered: tuple = (None, -1)         # the recording (`Tape.epoch`) that it was last entered in as a leaf, and its slot there
 
     def array(self) -> np.ndarray:
         """The buffer (one-dimensional), computed first if it is still a promise."""
+        counters.reads += 1
         tape = self.tape
         if tape is not None:
             if tape is not local.tape and tape.thread.is_alive():
@@ -125,27 +126,33 @@ class Storage:
         return False
 
 
+def stored(meta: Meta, buffer: np.ndarray) -> Storage:
+    """The storage of values that are there: `buffer` is one-dimensional."""
+    s = Storage()
+    s.meta, s.buffer = meta, buffer
+    return s
+
+
 class Node:
-    """One step of the trie."""
+    """One step of the trie. `inputs` are the metas of its operands (the type of a number), `metas` those of its results."""
 
-    __slots__ = ("parent", "op", "slots", "attrs", "kinds", "scalars", "runtime", "index", "scalar_index", "metas", "meta",
-                 "next", "programs", "used", "line", "differentiable")
+    __slots__ = ("parent", "op", "slots", "left", "right", "attrs", "kinds", "scalars", "runtime", "index", "scalar_index", "inputs",
+                 "metas", "meta", "next", "last", "programs", "passes", "used", "line", "differentiable")
 
-    def __init__(self, parent, op, slots, attrs, kinds, scalars, metas):
+    def __init__(self, parent, op, slots, attrs, kinds, scalars, inputs, metas):
         self.parent, self.op, self.slots, self.attrs = parent, op, slots, attrs
+        self.left, self.right = slots if len(slots) == 2 and not attrs and not scalars else (None, None)    # of two tensors and nothing else
         self.kinds, self.scalars, self.runtime = kinds, scalars, False
-        self.metas, self.meta = metas, metas[0] if metas else None
+        self.inputs, self.metas, self.meta = inputs, metas, metas[0] if metas else None
         self.index = 0 if parent is None else parent.index + len(parent.metas)
         self.scalar_index = 0 if parent is None else parent.scalar_index + len(parent.scalars)
         self.next: dict[Any, Node] = {}
+        self.last: Node | None = None                   # the step that was taken from here last, and mostly is the next time
         self.programs: dict[Any, Program] = {}
+        self.passes: dict[Any, Any] = {}                # backward passes that started here (see autograd/replay.py)
         self.used = 0
         self.line = None
         self.differentiable = getattr(op, "vjp", None) is not None and self.meta.dtype.differentiable
-
-    def children(self) -> set[Node]:
-        """Each once: a step of two tensors is found under two keys (see ops/dispatch.py)."""
-        return set(self.next.values())
 
     def path(self) -> list[Node]:
         nodes, node = [], self
@@ -156,27 +163,36 @@ class Node:
         return nodes
 
 
-ROOT = Node(None, None, (), (), (), (), ())
+ROOT = Node(None, None, (), (), (), (), (), ())
 LEAF, VIEW = "leaf", "view"
+
+
+def viewed(base: Meta, shape, strides, offset) -> Meta:
+    """What a view of `base` is once it was read into memory of its own."""
+    return Meta(shape, base.dtype)
+
+
 _trie_lock = threading.Lock()
 
 
-def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, infer) -> Node:
-    """The child of `node` for this step; made on first sight, when `infer()` gives the output metas."""
-    kinds = tuple(map(type, scalars))
+def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, inputs, infer, runtime: bool = False) -> Node:
+    """The child of `node` for this step; made on first sight, when `infer(*inputs, *attrs)` gives the metas of its results."""
+    kinds = tuple([x.__class__ for x in scalars]) if scalars else ()
     key = (op, slots, attrs, kinds)
     child = node.next.get(key)
     if child is None:
-        metas = infer()
+        metas = infer(*inputs, *attrs)
+        metas = tuple(metas) if isinstance(metas, (tuple, list)) else (metas,)
         with _trie_lock:
             child = node.next.get(key)
             if child is None:
-                child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, metas)
+                child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, tuple(inputs), metas)
                 child.line = user_line()
-                child.runtime = bool(scalars) and local.tape.numbers_change
+                child.runtime = bool(scalars) and (runtime or local.tape.numbers_change)
                 counters.nodes += 1
     elif scalars and not child.runtime and not same_numbers(child.scalars, scalars):
         generalise(child)
+    node.last = child
     return child
 
 
@@ -206,13 +222,13 @@ def generalise(node: Node) -> None:
         while stack:
             n = stack.pop()
             n.programs = {}
-            stack.extend(n.children())
+            stack.extend(n.next.values())
 
 
 def forget() -> None:
     """Empty the trie: every step is seen for the first time again, and every program built anew."""
     with _trie_lock:
-        ROOT.next = {}
+        ROOT.next, ROOT.last, ROOT.passes = {}, None, {}
         counters.nodes = 0
 
 
@@ -225,7 +241,7 @@ def prune(keep: Tape) -> None:
             n = stack.pop()
             if n.programs:
                 owners.append(n)
-            stack.extend(n.children())
+            stack.extend(n.next.values())
         owners.sort(key=lambda n: -n.used)
         wanted: set[Node] = set()
         for n in owners[:len(owners) // 2]:
@@ -235,17 +251,17 @@ def prune(keep: Tape) -> None:
         stack, total = [ROOT], 0
         while stack:
             n = stack.pop()
-            n.next = {k: c for k, c in n.next.items() if c in wanted}
-            total += len(n.children())
-            stack.extend(n.children())
+            n.next, n.last, n.passes = {k: c for k, c in n.next.items() if c in wanted}, None, {}
+            total += len(n.next)
+            stack.extend(n.next.values())
         counters.nodes = total
 
 
 class Tape:
     """What one thread has recorded since its last flush."""
 
-    __slots__ = ("node", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread", "parts", "sliced",
-                 "capture")
+    __slots__ = ("node", "epoch", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread",
+                 "parts", "sliced", "capture")
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -257,6 +273,7 @@ class Tape:
 
     def reset(self) -> None:
         self.node = ROOT
+        self.epoch = object()                           # names this recording, until the next flush
         self.owners: dict[int, Storage] = {}            # slot -> the storage whose current value it is
         self.leaves: dict[int, Storage] = {}            # slot -> the storage that was entered there
         self.leaf_slots: dict[Storage, int] = {}
@@ -274,31 +291,36 @@ class Tape:
         elif meta is not storage.meta and 0 < meta.numel <= storage.meta.numel // PART:
             return self.enter_part(storage, meta)
         else:
-            found = self.leaf_slots.get(storage)
-            slot = self.enter(storage) if found is None else found
+            epoch, slot = storage.entered
+            if epoch is not self.epoch:
+                slot = self.enter(storage)
         if meta is storage.meta:
             return slot
         base = storage.meta
         key = (slot, meta.shape, meta.strides, meta.offset)
         view = self.views.get(key)
         if view is None:
-            node = lookup(self.node, VIEW, (slot,), (meta.shape, meta.strides, meta.offset), (),
-                          lambda: (Meta(meta.shape, base.dtype),))
-            self.node = node
+            node = self.node = lookup(self.node, VIEW, (slot,), key[1:], (), (base,), viewed)
             view = self.views[key] = node.index
         return view
 
     def enter(self, storage: Storage) -> int:
+        if storage in self.leaf_slots:      # since then, another thread has entered it in a recording of its own
+            return self.leaf_slots[storage]
         meta, known = storage.meta, storage
         if storage.tape is not None or storage.error is not None:
             buffer = storage.array()        # another thread's: computed there or here; raises if that failed
             if storage.tape is not None:
-                storage = Storage(meta, buffer)
-        node = lookup(self.node, LEAF, (), (meta.shape, meta.dtype), (), lambda: (Meta(meta.shape, meta.dtype),))
+                storage = stored(meta, buffer)
+        parent = self.node
+        node = parent.last
+        if node is None or node.op is not LEAF or node.meta.dtype is not meta.dtype or node.meta.shape != meta.shape:
+            node = lookup(parent, LEAF, (), (meta.shape, meta.dtype), (), (), Meta)
         slot = node.index
         self.leaves[slot] = storage         # before the step is taken: an interrupt in between does no harm
         self.node = node
         self.leaf_slots[known] = slot
+        known.entered = (self.epoch, slot)
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
         return slot
@@ -312,14 +334,14 @@ class Tape:
             return slot
         buffer, offset = storage.array(), meta.offset
         span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides, strict=True))
-        leaf = Storage(Meta(meta.shape if meta.contiguous else (span,), meta.dtype), buffer[offset : offset + span])
-        node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), lambda: (leaf.meta,))
+        leaf = stored(Meta(meta.shape if meta.contiguous else (span,), meta.dtype), buffer[offset : offset + span])
+        node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), (), Meta)
         slot = node.index
         self.leaves[slot] = leaf
         self.node = node
         if not meta.contiguous:
             attrs = (meta.shape, meta.strides, 0)
-            self.node = node = lookup(node, VIEW, (slot,), attrs, (), lambda: (Meta(meta.shape, meta.dtype),))
+            self.node = node = lookup(node, VIEW, (slot,), attrs, (), (leaf.meta,), viewed)
             slot = node.index
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
@@ -421,7 +443,7 @@ local = _Local()
 
 def _calibrate() -> int:
     """The reference count that `live_storages` sees for a storage that only the tape holds."""
-    owners, seen, refs = {0: Storage(Meta((), None))}, [], sys.getrefcount
+    owners, seen, refs = {0: Storage()}, [], sys.getrefcount
     # the same expression as in live_storages, so that the interpreter's own references are counted alike
     [s for s in owners.values() if s.tape is None and (seen.append(refs(s)) or s in seen)]  # type: ignore[func-returns-value]
     return seen[0]

@@ -7,8 +7,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
-from ..tensor import Tensor
-from .dispatch import METHODS, NUMBERS, PUBLIC, apply, apply_pair
+from .dispatch import METHODS, NUMBERS, PUBLIC, apply, operator_of
 from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
 
 
@@ -212,16 +211,14 @@ def direct(name: str, reverse: bool = False):
     """An operator that records its entry with nothing in between."""
     op = FUNCTIONS[name].op
 
-    def operator(self, other):
-        if other.__class__ is Tensor:
-            return apply_pair(op, other, self) if reverse else apply_pair(op, self, other)
+    def mixed(self, other):
         if other.__class__ not in NUMBERS and not hasattr(other, "_meta"):
             if not is_operand(other):
                 return NotImplemented
             other = operand(other)
         return apply(op, (other, self) if reverse else (self, other))
 
-    return operator
+    return mixed if reverse else operator_of(op, mixed)
 
 
 def two_operands(name: str, second: str = "other", numbers: bool = True):

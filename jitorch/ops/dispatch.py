@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.anomaly import here
-from ..autograd.node import NUMBERS, GradNode, _sequence, anomaly_used, state
+from ..autograd.node import NUMBERS, GradNode, _sequence, anomaly_used, connect, state
 from ..graph.record import Meta, Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
@@ -68,9 +68,10 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     scalars: tuple = ()
     needs_grad = False
     for x in inputs:
-        if x.__class__ in NUMBERS:
+        kind = x.__class__
+        if kind in NUMBERS:
             slots.append(-1)
-            metas.append(x.__class__)
+            metas.append(kind)
             scalars += (x,)
         elif x is None:
             slots.append(None)
@@ -79,34 +80,33 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
             try:
                 s, m = x._storage, x._meta
             except AttributeError:
-                raise TypeError(f"{op.name}(): expected a Tensor or a number, but got {type(x).__name__}") from None
+                raise TypeError(f"{op.name}(): expected a Tensor or a number, but got {kind.__name__}") from None
             slots.append(s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m))
             metas.append(m)
             if x._rg or (x._base is not None and x._refresh()):
                 needs_grad = True
     slots = tuple(slots)
-    node = tape.node.next.get((op, slots, attrs, ())) if not scalars else None
-    if node is None:
-        node = lookup(tape.node, op, slots, attrs, scalars, lambda: as_tuple(op.infer(*metas, *attrs)))
-        if op.runtime:
-            node.runtime = True
-    if scalars:
-        tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
+    parent = tape.node
+    node = parent.last
+    if node is None or node.op is not op or node.slots != slots or node.attrs != attrs or scalars:
+        node = lookup(parent, op, slots, attrs, scalars, metas, op.infer, op.runtime)
+        if scalars:
+            tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
     tape.node = node
-    needs_grad = needs_grad and state.enabled and op.vjp is not None
+    needs_grad = needs_grad and op.vjp is not None and state.enabled
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
-        if needs_grad and node.meta.dtype.differentiable:
-            grad = out._grad_fn = GradNode(op, inputs, attrs, metas, node.metas)
+        if needs_grad and node.differentiable:
+            out._grad_fn = grad = connect(node, inputs)
             out._rg = True
             if op.save_outputs:
                 grad.save_output(0, out)
         if node.index > tape.limit:
             tape.flush()
         return out
-    outs = tuple(new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas))
+    outs = tuple([new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas)])
     if needs_grad:
-        grad = GradNode(op, inputs, attrs, metas, node.metas)
+        grad = connect(node, inputs)
         for i, out in enumerate(outs):
             if out._meta.dtype.differentiable:
                 out._grad_fn, out._output_nr, out._rg = grad, i, True
@@ -117,60 +117,68 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     return outs
 
 
-def apply_pair(op: Op, a, b):
-    """`apply(op, (a, b))` for two tensors and one output, written out: what arithmetic costs is what a program costs to record."""
-    tape = local.tape
-    s, r, m, n = a._storage, b._storage, a._meta, b._meta
-    i = (s.slot if s.tape is tape else tape.leaf_slots.get(s)) if m is s.meta else None
-    if i is None:
-        i = tape.slot_of(s, m)
-    j = (r.slot if r.tape is tape else tape.leaf_slots.get(r)) if n is r.meta else None
-    if j is None:
-        j = tape.slot_of(r, n)
-    parent = tape.node
-    node = parent.next.get((op, i, j))
-    if node is None:
-        node = lookup(parent, op, (i, j), (), (), lambda: as_tuple(op.infer(m, n)))
-        parent.next[(op, i, j)] = node
-    tape.node = node
-    storage, out = new(Storage), new(Tensor)
-    storage.meta = out._meta = node.meta
-    storage.tape = tape
-    storage.slot = slot = node.index
-    out._storage = storage
-    tape.owners[slot] = storage
-    if ((a._rg or b._rg or (a._base is not None and a._refresh()) or (b._base is not None and b._refresh()))
-            and node.differentiable and state.enabled):
-        grad = new(GradNode)
-        grad.op = op
-        grad.metas = (m, n)
-        grad.out_metas = node.metas
-        grad.seq = next(_sequence)
-        grad.edges = (None if not a._rg else (a, 0) if (fn := a._grad_fn) is None else (fn, a._output_nr),
-                      None if not b._rg else (b, 0) if (fn := b._grad_fn) is None else (fn, b._output_nr))
-        if op.saves:
-            grad.saved = (a, s, s.version, b, r, r.version) if op.saves == (0, 1) else (
-                (a, s, s.version) if op.saves == (0,) else (b, r, r.version))
-        out._grad_fn = grad
-        out._rg = True
-        if op.save_outputs:
-            grad.save_output(0, out)
-        if anomaly_used and state.anomaly:
-            grad.where = here()
-    if slot > tape.limit:
-        tape.flush()
-    return out
+def operator_of(op: Op, mixed: Callable) -> Callable:
+    """The operator that records `op` of two tensors, with one output and no attributes; `mixed(a, b)` does it where b is no tensor.
+
+    It is `apply`, written out: what arithmetic costs is what a program costs to record. Two objects are made, and the
+    step is compared with the one that was taken from here last, which spares a hash.
+    """
+    first, both = op.saves == (0,), op.saves == (0, 1)
+
+    def operator(a, b):
+        if b.__class__ is not Tensor and not isinstance(b, Tensor):
+            return mixed(a, b)
+        tape = local.tape
+        s, m = a._storage, a._meta
+        i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
+        r, n = b._storage, b._meta
+        if n is r.meta and r.tape is not tape:      # mostly a leaf that was entered before
+            epoch, j = r.entered
+            if epoch is not tape.epoch:
+                j = tape.slot_of(r, n)
+        else:
+            j = r.slot if n is r.meta else tape.slot_of(r, n)
+        parent = tape.node
+        node = parent.last
+        if node is None or node.op is not op or node.left != i or node.right != j:
+            node = lookup(parent, op, (i, j), (), (), (m, n), op.infer)
+        tape.node = node
+        storage, out = Storage(), new(Tensor)
+        storage.meta = out._meta = node.meta
+        storage.tape = tape
+        storage.slot = slot = node.index
+        out._storage = storage
+        tape.owners[slot] = storage
+        if a._base is not None:
+            a._refresh()
+        if b._base is not None:
+            b._refresh()
+        if (a._rg or b._rg) and node.differentiable and state.enabled:
+            out._rg = True
+            out._grad_fn = grad = GradNode()
+            grad.step = node
+            grad.seq = next(_sequence)
+            grad.edges = (
+                None if not a._rg else a if (fn := a._grad_fn) is None else (fn, a._output_nr) if a._output_nr else fn,
+                None if not b._rg else b if (fn := b._grad_fn) is None else (fn, b._output_nr) if b._output_nr else fn)
+            if op.saves:
+                grad.saved = (a, s, s.version, b, r, r.version) if both else (a, s, s.version) if first else (b, r, r.version)
+            if op.save_outputs:
+                grad.save_output(0, out)
+            if anomaly_used and state.anomaly:
+                grad.where = here()
+        if slot > tape.limit:
+            tape.flush()
+        return out
+
+    return operator
 
 
 new = object.__new__
 
 
-def as_tuple(x) -> tuple:
-    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
-
-
 def new_tensor(tape, meta: Meta, slot: int):
-    s, t = new(Storage), new(Tensor)
+    s, t = Storage(), new(Tensor)
     s.meta = t._meta = meta
     s.tape, s.slot = tape, slot
     t._storage = s

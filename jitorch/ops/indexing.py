@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from ..autograd.node import Record
 from ..dtypes import BOOL, FLOAT, INT, bool_, int32, int64, uint8
 from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
@@ -255,13 +256,13 @@ def getitem(self, index):
     if key is not None:
         known = self._meta.cache.get(key)
         if known is not None:
-            return make_view(self, *known)
+            return make_view(self, known)
     basic, tensors = plan(self, index)
     if tensors:
         return index_select_all(basic_view(self, basic), tensors)
     result = basic_view(self, basic) if basic else basic_op(self, *(((":",),) * self.ndim))
     if key is not None:
-        self._meta.cache[key] = (result._meta, *view_of(self, basic))
+        self._meta.cache[key] = Record(*view_of(self, basic), (self._meta,), (result._meta,))
     return result
 
 

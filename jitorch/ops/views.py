@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..autograd.node import Record
 from ..changes import changed
 from ..dtypes import int64
 from ..graph.ir import broadcast
@@ -33,12 +34,12 @@ class ViewOp:
     def __call__(self, t, *attrs):
         cache = t._meta.cache
         key = (self, attrs)
-        meta = cache.get(key)
-        if meta is None:
+        record = cache.get(key)
+        if record is None:
             if len(cache) >= MAX_GEOMETRIES:
                 cache.clear()
-            meta = cache[key] = self.geometry(t._meta, *attrs)
-        return make_view(t, meta, self, attrs)
+            record = cache[key] = Record(self, attrs, (t._meta,), (self.geometry(t._meta, *attrs),))
+        return make_view(t, record)
 
 
 def wrap_dim(dim: int, ndim: int) -> int:

@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections import OrderedDict
 
-from ...autograd.node import GradNode
+from ...autograd.node import Record, connect
 from ...changes import changed
 from ...tensor import Tensor
 
@@ -79,7 +79,7 @@ def through_gate(values: tuple, passed) -> tuple[tuple, bool]:
         full = passed(tuple(full))
         return tuple(full[i] for i in places)
 
-    node = GradNode(Gate(spread), inputs, (), metas, metas)
+    node = connect(Record(Gate(spread), (), metas, metas), inputs)
     out = list(values)
     for nr, i in enumerate(places):
         out[i] = alias = values[i]._alias()
