@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import config
-from ..kernels.cpu import codegen, templates
+from ..kernels.cpu import codegen, contraction, executor, templates
 from ..kernels.cpu.codegen import Access, GroupView
-from .compiled import CompiledProgram, HostCall, KernelStep
+from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
 from .ir import Value
 from .lower import ALIASES, lower
 from .record import contiguous_strides, count
@@ -164,7 +164,7 @@ def work_for(step, places: Places) -> Work | None:
     if step.kind == "place":
         places.of(step)
         return None
-    return {"dot": dot_work, "call": call_work, "scan": scan_work, "scatter": scatter_work}[step.kind](step, places)
+    return {"call": call_work, "scan": scan_work, "scatter": scatter_work}[step.kind](step, places)
 
 
 def base_of(v: Value) -> tuple[Value, list[Value]]:
@@ -189,7 +189,7 @@ def group_work(g: Group, places: Places) -> Work:
     work = Work(g, values=nodes)
     stages = bool(g.reduced)
     for v in nodes:
-        for k, a in enumerate(v.args):
+        for k, a in enumerate(v.args if v is not g.core else ()):
             base, chain = base_of(a)
             if base.kind in ("const", "scalar", "iota"):
                 inline[(v, k)] = base
@@ -226,8 +226,25 @@ def group_work(g: Group, places: Places) -> Work:
         work.writes.append(buffer)
         work.accesses.append((buffer, access, True, stages and bool(set(access.strides) & {*g.reduced, *g.inner})))
     view = GroupView(nodes, dict(g.nodes), dict(g.reduce_axes), list(g.sizes), list(g.order), g.reduced, g.inner, reads, writes, inline)
-    work.kernel = codegen.generate(view)
+    work.kernel = codegen.generate(view) if g.core is None else contraction_kernel(g, view, work, places)
     return work
+
+
+def contraction_kernel(g: Group, view: GroupView, work: Work, places: Places) -> codegen.Kernel:
+    """The kernel of a group whose first value is a contraction, which reads its two operands with any strides."""
+    core: Any = g.core
+    sizes, strides, accesses = {}, [], []
+    for a, own in zip(core.args, core.attrs):
+        steps, offset = layout(a)
+        sizes.update(zip(own, a.shape))
+        strides.append(dict(zip(own, steps)))
+        base = base_of(a)[0]
+        access = Access(places.of(base), base.dtype.name, offset, {})
+        accesses.append(access)
+        work.reads.append(access.buffer)
+        work.accesses.append((access.buffer, access, False, True))
+    c = contraction.Contraction.of(*accesses, core.attrs, sizes, tuple(strides), g.nodes[core], core.dtype.name)
+    return contraction.generate(view, core, c, min(executor.get_num_threads(), MAX_SLOTS))
 
 
 class AxesOf:
@@ -239,54 +256,6 @@ class AxesOf:
 
 def word(buffer: Buffer, v: Value, offset: int = 0) -> tuple:
     return ("buffer", buffer, offset, v.dtype.name)
-
-
-def dot_work(v: Value, places: Places) -> Work:
-    a, b = v.args
-    (sa, oa), (sb, ob) = layout(a), layout(b)
-    m, k = a.shape[-2:]
-    n = b.shape[-1]
-    lead = v.shape[:-2]
-    ta, lda = orientation(m, k, *sa[-2:])
-    tb, ldb = orientation(k, n, *sb[-2:])
-    merged = merged_batch(lead, batch_strides(a, sa, len(lead)), batch_strides(b, sb, len(lead)))
-    (n0, a0, b0), (n1, a1, b1) = merged
-    base_a, base_b = places.of(base_of(a)[0]), places.of(base_of(b)[0])
-    out = places.of(v)
-    name = {"float32": "sgemm", "float64": "dgemm"}[v.dtype.name]
-    words = [word(base_a, a, oa), word(base_b, b, ob), word(out, v), ("blas", name), *(("int", x) for x in (
-        m, n, k, lda, ldb, ta, tb, max(n1, 1), a0, a1, b0, b1))]
-    kernel = templates.gemm(v.dtype.name, words, n0 * n1, m, n, k)
-    if not k:
-        raise AssertionError("a product over nothing is lowered to zeros")
-    return Work(v, kernel, [base_a, base_b], [out], [], [v])
-
-
-def orientation(rows: int, cols: int, sr: int, sc: int) -> tuple[int, int]:
-    """Is the matrix stored transposed, and its leading dimension."""
-    if (sc == 1 or cols == 1) and (rows == 1 or sr >= cols):
-        return 0, (sr if rows > 1 else max(cols, 1))
-    return 1, (sc if cols > 1 else max(rows, 1))
-
-
-def batch_strides(v: Value, strides, n: int) -> list[int]:
-    own = v.shape[:-2]
-    extra = n - len(own)
-    return [0] * extra + [0 if size == 1 else s for size, s in zip(own, strides)]
-
-
-def merged_batch(lead, sa, sb) -> list[tuple[int, int, int]]:
-    out: list[tuple[int, int, int]] = []
-    for n, x, y in zip(lead, sa, sb):
-        if n == 1:
-            continue
-        if out and out[-1][1] == x * n and out[-1][2] == y * n:
-            out[-1] = (out[-1][0] * n, x, y)
-        else:
-            out.append((n, x, y))
-    if len(out) > 2:
-        raise AssertionError("dot: more than two batch dimensions after merging")
-    return [(1, 0, 0)] * (2 - len(out)) + out
 
 
 def scan_work(v: Value, places: Places) -> Work:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..kernels.cpu import templates
 from ..kernels.cpu.codegen import Kernel
 from ..kernels.memory import allocate
 from .program import call_reference
@@ -102,8 +101,8 @@ class CompiledProgram:
                 elif w[0] == "scalar":
                     scalars.append((len(words), w[1], w[2]))
                     words.append(0)
-                elif w[0] == "blas":
-                    words.append(templates.blas_address(w[1]))
+                elif w[0] == "table":
+                    words.append(address(w[1]))
                 else:
                     fixups.append((len(words), *self.address_of(w)))
                     words.append(0)
@@ -121,6 +120,8 @@ class CompiledProgram:
         """(base, byte offset) of a word that holds an address."""
         if w[0] == "errors":
             return 1, 0
+        if w[0] == "slots":
+            return 1, SLOT_BYTES
         _, buffer, offset, dtype = w
         return self.base_of(buffer), buffer.offset + offset * (1 if dtype == "bytes" else ITEMSIZE[dtype])
 
@@ -180,6 +181,9 @@ class CompiledProgram:
             np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
 
 
+# of scratch memory that a task of a kernel takes for itself while it runs: a word in each of these lines, 0 when free
+MAX_SLOTS, SLOT_BYTES = 64, 64
+
 ALONE, WORTH_WAKING = 20.0, 200.0      # microseconds: less is not shared out; to wake a sleeping thread may take 130 us on a virtual machine
 
 
@@ -219,7 +223,7 @@ class ThreadTables:
 
     def __init__(self, program: CompiledProgram):
         self.words = program.words.copy()
-        self.errors = (ctypes.c_int64 * 1)()
+        self.errors = (ctypes.c_int64 * (SLOT_BYTES // 8 * (1 + MAX_SLOTS)))()     # the error word, then the slots
         self.bases = (ctypes.c_int64 * program.base_count)()
         self.errors_address = ctypes.addressof(self.errors)
         self.integers = memoryview(self.words)

@@ -13,7 +13,7 @@
 | place | a new buffer: a base (a value or a number), then regions written over it | [(strides, offset)] |
 | take | elements of the first operand at the linear indices of the second | |
 | scatter | the first operand with elements written or added at linear indices | "set" or "add" |
-| dot | batched matrix product, (..., M, K) by (..., K, N) | |
+| contract | sums of products of two operands over the labels that the result lacks (as in einsum) | a label for each dimension of the operands and the result |
 | scan | a running reduction along one dimension | name, dimension |
 | call | a library routine on whole arrays | op entry, its attributes, which result |
 """
@@ -173,10 +173,34 @@ class Builder:
         return self.add("scatter", mode, (base, index, value), base.shape, base.dtype)
 
     # -- contractions and the rest ---------------------------------------------------------------------------------
+    def contract(self, a: Value, b: Value, of_a: Sequence, of_b: Sequence, of_out: Sequence) -> Value:
+        """The sum of a * b over every label that the result lacks: einsum, with each label at most once an operand.
+
+        A label that only one operand has must be one of the result's; equal labels have equal sizes."""
+        sizes = {**dict(zip(of_b, b.shape)), **dict(zip(of_a, a.shape))}
+        labels = (tuple(of_a), tuple(of_b), tuple(of_out))
+        return self.add("contract", None, (a, b), [sizes[x] for x in of_out], a.dtype, labels)
+
     def dot(self, a: Value, b: Value) -> Value:
         """(..., M, K) by (..., K, N); the leading dimensions broadcast."""
         lead = broadcast([a.shape[:-2], b.shape[:-2]])
-        return self.add("dot", None, (a, b), (*lead, a.shape[-2], b.shape[-1]), a.dtype)
+        labels = []
+        for v, last in ((a, ("m", "k")), (b, ("k", "n"))):
+            own = v.shape[:-2]
+            extra = len(lead) - len(own)
+            kept = [i for i, n in enumerate(own) if n != 1 or lead[i + extra] == 1]
+            if len(kept) < len(own):
+                v = self.reshape(v, [own[i] for i in kept] + list(v.shape[-2:])) if v.kind != "view" else self.without(v, kept)
+            labels.append((v, (*(i + extra for i in kept), *last)))
+        (a, of_a), (b, of_b) = labels
+        shape = (*(i for i in range(len(lead)) if i in of_a or i in of_b), "m", "n")
+        return self.reshape(self.contract(a, b, of_a, of_b, shape), (*lead, a.shape[-2], b.shape[-1]))
+
+    def without(self, v: Value, kept: Sequence[int]) -> Value:
+        """A view less its leading dimensions of size 1 but for the `kept` ones."""
+        (strides, offset), n = v.attrs, len(v.shape)
+        dims = [*kept, n - 2, n - 1]
+        return self.strided(v.args[0], [v.shape[d] for d in dims], [strides[d] for d in dims], offset)
 
     def call(self, op, args, attrs, metas) -> tuple[Value, ...]:
         """The op's reference on whole arrays. attrs: (how operands alternate with numbers, the op's attributes)."""

@@ -131,7 +131,7 @@ def short_window(v: Value, dims) -> bool:
         if a.kind == "map" and a.name != "philox":
             maps += 1
             stack.extend(x for x in a.args if x.numel > 1)
-        elif a.kind not in ("view", "input", "iota", "const", "scalar", "place", "dot"):
+        elif a.kind not in ("view", "input", "iota", "const", "scalar", "place", "contract"):
             return False
         if maps > UNROLLED_MAPS:
             return False
@@ -182,13 +182,30 @@ def rewrite_whole(b, kind, name, args, shape, dtype, attrs):
     return tuple(contiguous(b, a) for a in args)
 
 
-def rewrite_dot(b, kind, name, args, shape, dtype, attrs):
-    """Operands of a matrix product: any strides that BLAS takes, at most two batch dimensions."""
-    args = tuple(in_memory(b, a) if blas_takes(a) else contiguous(b, a) for a in args)
-    if len(shape) > 4:          # at most two batch dimensions after merging: else written out in full
-        lead = shape[:-2]
-        args = tuple(contiguous(b, b.expand(a, (*lead, *a.shape[-2:]))) for a in args)
-    return args
+def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
+    """Operands are read where they lie, with any strides. A product with one row or one column is a reduction like any other."""
+    labels = attrs
+    sizes = {x: n for v, own in zip(args, labels) for x, n in zip(own, v.shape)}
+    rows, columns = (count(sizes[x] for x in labels[2] if (x in labels[i]) and x not in labels[1 - i]) for i in (0, 1))
+    summed = [x for x in labels[0] if x not in labels[2]]
+    if rows == 1 or columns == 1 or count(sizes[x] for x in summed) == 1:
+        order = [*labels[2], *summed]
+        product = b.map("mul", *(aligned(b, v, own, order) for v, own in zip(args, labels)))
+        if not summed:
+            return b.expand(product, shape)
+        total = b.reduce("sum", b.expand(product, [sizes[x] for x in order]), range(len(labels[2]), len(order)))
+        return b.reshape(total, shape)
+    return tuple(in_memory(b, a) for a in args)
+
+
+def aligned(b, v: Value, own: tuple, order: list) -> Value:
+    """v with its dimensions in `order`, and dimensions of size 1 for the labels that it lacks."""
+    if v.kind == "view" and v.name == "expand":
+        v = explicit(b, v) if v.args[0].kind in ("const", "scalar", "iota") else v
+    base, (strides, offset) = (v.args[0], v.attrs) if v.kind == "view" else (v, (contiguous_strides(v.shape), 0))
+    dims = [own.index(x) if x in own else None for x in order]
+    shape = [1 if d is None else v.shape[d] for d in dims]
+    return b.strided(base, shape, [0 if d is None else strides[d] for d in dims], offset)
 
 
 def in_memory(b, v: Value) -> Value:
@@ -206,33 +223,8 @@ def contiguous(b, v: Value) -> Value:
     return in_memory(b, v)
 
 
-def blas_takes(v: Value) -> bool:
-    """Whether the last two dimensions have a unit stride, and the others collapse into at most two."""
-    if v.kind != "view":
-        return True
-    strides = v.attrs[0]
-    rows, cols = v.shape[-2:]
-    sr, sc = strides[-2:]
-    if not ((sc == 1 or cols == 1) and (sr >= cols or rows == 1) or (sr == 1 or rows == 1) and (sc >= rows or cols == 1)):
-        return False
-    return v.numel > 0 and len(collapsed(v.shape[:-2], strides[:-2])) <= 2
-
-
-def collapsed(shape, strides) -> list[tuple[int, int]]:
-    """Dimensions as (size, stride), neighbours that run through as one merged."""
-    out: list[tuple[int, int]] = []
-    for n, s in zip(shape, strides):
-        if n == 1:
-            continue
-        if out and out[-1][1] == s * n:
-            out[-1] = (out[-1][0] * n, s)
-        else:
-            out.append((n, s))
-    return out
-
-
 REWRITES = {
-    "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "dot": rewrite_dot,
+    "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "contract": rewrite_contract,
     "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce,
 }
 
@@ -316,7 +308,7 @@ def has_kernel(v: Value) -> bool:
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
         return v.name in SCAN_STEPS and v.dtype is not bool_
-    return v.kind != "dot" or v.dtype.category == FLOAT
+    return v.kind != "contract" or v.dtype.category == FLOAT
 
 
 def is_expand(base_shape, shape, strides, offset) -> bool:

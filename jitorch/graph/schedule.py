@@ -34,6 +34,7 @@ class Group:
         self.nodes: dict[Value, tuple] = {}
         self.reduce_axes: dict[Value, tuple] = {}
         self.operands: set[int] = set()
+        self.core: Value | None = None          # a contraction: the other values are computed from its tiles
 
     def axis(self, size: int, before: int | None = None) -> int:
         self.sizes.append(size)
@@ -58,7 +59,7 @@ class Schedule:
     """Kernels and single steps in order of execution, and which values have a buffer."""
 
     def __init__(self, steps, stored):
-        self.steps = steps              # Group or Value (dot, scan, call, place, scatter)
+        self.steps = steps              # Group or Value (scan, call, place, scatter)
         self.stored: set[Value] = stored
 
 
@@ -72,7 +73,7 @@ def schedule(values: list[Value], wanted: list[Value]) -> Schedule:
     for v in reversed(values):
         if v.kind in SOURCES or v.kind in ALIASES:
             continue
-        if v.kind not in FUSABLE:
+        if v.kind not in FUSABLE and v.kind != "contract":
             stored.add(v)
             steps.append(v)
             continue
@@ -227,6 +228,7 @@ def start(g: Group, v: Value) -> None:
         g.nodes[v] = tuple(None if i in dims else a for i, a in enumerate(axes))
     else:
         g.nodes[v] = tuple(None if n == 1 else g.axis(n) for n in v.shape)
+        g.core = v if v.kind == "contract" else None
 
 
 def may_store(g: Group, v: Value) -> bool:
@@ -256,11 +258,15 @@ def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
     if not index and not fits(g, v, axes):
         g.restore_axes(saved)
         return False
+    if v.kind == "contract":
+        g.core = v
     g.nodes[v] = axes
     if not legal(g) or (stores and not may_store(g, v)):
         del g.nodes[v]
         g.reduce_axes.pop(v, None)
         g.restore_axes(saved)
+        if g.core is v:
+            g.core = None
         return False
     g.operands.update(id(a) for a in v.args if a.kind not in FUSABLE and a.kind != "const")
     return True
@@ -269,8 +275,10 @@ def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
 def fits(g: Group, v: Value, axes) -> bool:
     """May v's own loops be g's? A reduction brings its axes along."""
     own = {a for a in axes if a is not None}
+    everything = set(range(len(g.sizes)))
+    if v.kind == "contract" or g.core is not None:      # the loops are the contraction's own
+        return own == everything and not g.reduced and v.kind != "reduce" and (g.core is None or v.kind != "contract")
     if v.kind != "reduce":
-        everything = set(range(len(g.sizes)))
         if not g.reduced and own < everything and finishes_reduction(v):
             g.reduced = tuple(a for a in g.order if a not in own)
         levels = [everything, everything - set(g.inner), everything - set(g.inner) - set(g.reduced), set()]

@@ -1,0 +1,524 @@
+"""The kernel of a contraction: sums of products over shared indices of two strided operands, and what is computed from them.
+
+Matrix products of every layout, batched ones, and convolutions (whose windows are a strided view) are all
+
+    out[batch, m, n] = sum over k of a[batch, m, k] * b[batch, k, n]
+
+where batch, m, n and k each stand for several dimensions. The place of an element in memory is a sum of one number that
+depends on each of these four, so a table of offsets for each of them describes any operand. A unit is a block of rows
+and columns of one batch; it runs through k in slices that fit the cache:
+
+    pack a slice of b into panels [k][columns of a tile]
+    for each tile of rows:
+        pack its slice of a into a panel [k][rows of the tile]
+        for each tile of columns:
+            tile (+)= a panel by panel product, in registers            simd.microkernel
+            after the last slice: the values computed from it, and stores       the group's maps, as in codegen
+
+Sizes and tables are words of the argument table. What is part of the source: the shape of a tile, in what direction
+operands are contiguous, and the maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from .codegen import Access, GroupView, Kernel, Writer, product
+from .expressions import SUFFIX
+
+SLICE = 384  # of k: a panel of 14 rows takes 21 KB, and so stays in the first-level cache
+BLOCK_ROWS, BLOCK_COLUMNS = 448, 384  # of a unit at most: with SLICE, b's panels take 590 KB
+UNITS = 4  # that a long contraction is cut into at least, so that several threads have work
+LONG = 4_000_000  # multiplications of a unit worth cutting, and of a task: some 70 us
+LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of threads: packing costs more in smaller ones
+INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
+GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Accumulators in registers: `rows[0]` by `vectors` vectors of `lanes`; further heights for what remains of a block."""
+
+    rows: tuple[int, ...]
+    vectors: int
+    lanes: int
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.lanes
+
+
+@cache
+def tile(dtype: str) -> Tile:
+    """The tile that this processor's vector registers hold."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    size = {"float32": 4, "float64": 8}[dtype]
+    if features.get("avx512f"):  # 32 registers of 64 bytes: 28 sums, 2 of b, 1 of a
+        return Tile((14, 8, 4), 2, 64 // size)
+    if features.get("avx2"):  # 16 of 32 bytes
+        return Tile((6, 4, 2), 2, 32 // size)
+    return Tile((8, 4, 2), 2, 16 // size)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension of the iteration space. `axis` is the group's axis of a kept one, None for a summed one."""
+
+    size: int
+    a: int  # strides, 0 where the operand does not have it
+    b: int
+    axis: int | None
+
+
+class Contraction:
+    """What the kernel's author needs to know of the two operands."""
+
+    def __init__(self, a: Access, b: Access, dtype: str, batch, m, n, k):
+        self.a, self.b, self.dtype = a, b, dtype
+        self.batch: list[Dimension] = batch
+        self.m: list[Dimension] = m
+        self.n: list[Dimension] = n
+        self.k: list[Dimension] = k
+
+    @classmethod
+    def of(cls, a: Access, b: Access, labels: tuple, sizes: dict, strides: tuple, axes: Sequence, dtype: str) -> Contraction:
+        """`labels` of a, b and the result name their dimensions, `strides` are the operands' for each label."""
+        of_a, of_b, of_out = labels
+        axis_of = dict(zip(of_out, axes))
+        kinds: dict[tuple, list[Dimension]] = {(1, 1, 1): [], (1, 0, 1): [], (0, 1, 1): [], (1, 1, 0): []}
+        for label in dict.fromkeys([*of_out, *of_a]):
+            if sizes[label] != 1:
+                kind = (label in of_a, label in of_b, label in of_out)
+                kinds[kind].append(
+                    Dimension(sizes[label], strides[0].get(label, 0), strides[1].get(label, 0), axis_of.get(label))
+                )
+        batch, m, n, k = kinds.values()
+        last = next((axis for axis in reversed(axes) if axis is not None), None)
+        if any(d.axis == last for d in m) and last is not None:  # the result's unit stride belongs to the columns
+            turned = [[Dimension(d.size, d.b, d.a, d.axis) for d in dims] for dims in (batch, n, m, k)]
+            return cls(b, a, dtype, *turned)
+        return cls(a, b, dtype, batch, m, n, k)
+
+    def settle(self) -> None:
+        """Merge what runs through as one; make outer columns units of their own where the inner ones fill a block."""
+        while len(self.n) > 1 and product(d.size for d in self.n[1:]) >= INNER_COLUMNS:
+            self.batch.append(self.n.pop(0))
+        self.k = merged(self.k)
+
+
+def merged(dims: Iterable[Dimension]) -> list[Dimension]:
+    out: list[Dimension] = []
+    for d in dims:
+        if out and out[-1].a == d.a * d.size and out[-1].b == d.b * d.size:
+            out[-1] = Dimension(out[-1].size * d.size, d.a, d.b, None)
+        else:
+            out.append(d)
+    return out
+
+
+def offsets(dims: Iterable[tuple[int, int]]) -> np.ndarray:
+    """The offset of every index over dimensions (size, stride), outermost first."""
+    table = np.zeros(1, np.int64)
+    for size, stride in dims:
+        table = (table[:, None] + np.arange(size, dtype=np.int64) * stride).ravel()
+    return table
+
+
+def run_length(dims: Sequence[tuple[int, int]]) -> int:
+    """How many elements from index 0 on, and from every multiple of that, lie side by side; 0: all of them do."""
+    length = 1
+    for size, stride in reversed(dims):
+        if stride != length:
+            return length
+        length *= size
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The plan: blocks and tasks, from the shape alone
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows and columns of a unit, the length of a slice, and how many blocks and units there are."""
+
+    rows: int
+    columns: int
+    depth: int
+    row_blocks: int
+    column_blocks: int
+
+
+def cut(n: int, limit: int, step: int) -> int:
+    """The length of equal parts of n that are at most `limit` long, rounded up to a multiple of `step`."""
+    parts = -(-n // limit)
+    return -(-n // (parts * step)) * step
+
+
+def blocks_of(batch: int, m: int, n: int, k: int, t: Tile) -> Blocks:
+    rows, columns, depth = cut(m, BLOCK_ROWS, t.rows[-1]), cut(n, BLOCK_COLUMNS, t.columns), cut(k, SLICE, 4)
+
+    def count() -> int:
+        return batch * -(-m // rows) * -(-n // columns)
+
+    while count() < UNITS and rows * columns * k > 2 * LONG:
+        if columns >= 2 * LEAST_COLUMNS and columns >= rows:
+            columns = cut(columns, -(-columns // 2), t.columns)
+        elif rows >= 2 * LEAST_ROWS:
+            rows = cut(rows, -(-rows // 2), t.rows[-1])
+        else:
+            break
+    return Blocks(rows, columns, depth, -(-m // rows), -(-n // columns))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The source
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
+    """The kernel of a group whose first value is a contraction. `slots`: how many tasks may run at the same time."""
+    c.settle()
+    return ContractionWriter(view, core, c, slots).contraction_kernel()
+
+
+class ContractionWriter(Writer):
+    """Writes the loops around the micro-kernel; the maps are written as in every other group."""
+
+    def __init__(self, view: GroupView, core: Any, c: Contraction, slots: int):
+        super().__init__(view)
+        self.core, self.c, self.slots = core, c, slots
+        self.tile = tile(c.dtype)
+        self.m, self.n, self.k = (product(d.size for d in dims) for dims in (c.m, c.n, c.k))
+        self.units = product(d.size for d in c.batch)
+        self.blocks = blocks_of(self.units, self.m, self.n, self.k, self.tile)
+        self.tables: dict[bytes, str] = {}
+
+    # -- words ---------------------------------------------------------------------------------------------------------
+    def table(self, dims: Iterable[tuple[int, int]]) -> str:
+        """The name of a table of offsets; equal ones are one."""
+        data = offsets(dims)
+        key = data.tobytes()
+        if key not in self.tables:
+            self.words.append(("table", data))
+            name = self.tables[key] = f"f{len(self.tables)}"
+            self.head.append(f"    {name} = ptr_i64(args, {len(self.words) - 1})")
+        return self.tables[key]
+
+    def offset(self, of: dict, dims: list[Dimension], index: str) -> str:
+        """The part of an access's offset that depends on an index over `dims`."""
+        pairs = [(d.size, of.get(d.axis, 0)) for d in dims]
+        return f"{self.table(pairs)}[{index}]" if any(stride for _, stride in pairs) else ""
+
+    # -- the kernel ----------------------------------------------------------------------------------------------------
+    def contraction_kernel(self) -> Kernel:
+        c, t, blocks = self.c, self.tile, self.blocks
+        s = SUFFIX[c.dtype]
+        for name, access in (("a", c.a), ("b", c.b)):
+            self.words.append(("buffer", access.buffer, access.offset, access.dtype))
+            self.head.append(f"    {name} = ptr_{s}(args, {len(self.words) - 1})")
+        for name, number in (("m", self.m), ("n", self.n), ("k", self.k), ("rows", blocks.rows), ("columns", blocks.columns)):
+            self.named_word(name, "int", number, signed=True)
+        self.named_word("depth", "int", blocks.depth, signed=True)
+        self.named_word("row_blocks", "int", blocks.row_blocks, signed=True)
+        self.named_word("column_blocks", "int", blocks.column_blocks, signed=True)
+        self.scope: dict = {}
+        self.scalar_values(self.scope)
+        self.claim_slot(s)
+        self.emit("for u in range(lo, hi):")
+        self.indent += 1
+        self.emit("block = u % (row_blocks * column_blocks)")
+        self.emit("batch = u // (row_blocks * column_blocks)")
+        self.emit("top = block // column_blocks * rows")
+        self.emit("left = block % column_blocks * columns")
+        self.emit("height = select(m - top < rows, m - top, rows)")
+        self.emit("width = select(n - left < columns, n - left, columns)")
+        self.emit(f"a0 = at(a, {self.table((d.size, d.a) for d in c.batch)}[batch])")
+        self.emit(f"b0 = at(b, {self.table((d.size, d.b) for d in c.batch)}[batch])")
+        self.emit("start = 0")
+        self.emit("while start < k:")
+        self.indent += 1
+        self.emit("length = select(k - start < depth, k - start, depth)")
+        self.pack_columns()
+        self.emit("i = 0")
+        self.emit("while i < height:")
+        self.indent += 1
+        self.pack_rows()
+        self.emit("j = 0")
+        self.emit("while j < width:")
+        self.indent += 1
+        self.multiply()
+        self.emit("if start + length == k:")
+        self.indent += 1
+        self.finish_tile()
+        self.indent -= 1
+        self.emit(f"j += {t.columns}")
+        self.indent -= 1
+        self.emit("i += tall")
+        self.indent -= 1
+        self.emit("start += depth")
+        self.indent -= 2
+        self.emit("store_atomic(slot, 0)")
+        source = self.micro_kernels(s) + self.finish_source()
+        work = blocks.rows * blocks.columns * self.k
+        chunk = max(1, LONG // max(work, 1))
+        units = self.units * blocks.row_blocks * blocks.column_blocks
+        time = 2 * work * chunk / GIGAFLOPS / 1000
+        return Kernel(source, self.words, units, chunk, False, self.scratch, "contract", max(time, 1.0))
+
+    def micro_kernels(self, s: str) -> str:
+        t = self.tile
+        return "".join(
+            f'micro_{rows}_{vectors} = microkernel("{s}", {rows}, {vectors}, {t.lanes})\n'
+            for rows in t.rows
+            for vectors in range(1, t.vectors + 1)
+        )
+
+    def claim_slot(self, s: str) -> None:
+        """Panels and tiles live in one of `slots` parts of the scratch memory, which this call has for itself."""
+        t, blocks, size = self.tile, self.blocks, np.dtype(self.c.dtype).itemsize
+        tall = blocks.rows + t.rows[0]
+        panel = -(-t.rows[0] * blocks.depth // 64) * 64
+        columns = blocks.depth * (blocks.columns + t.columns)
+        one_slice = blocks.depth >= self.k
+        tiles = t.rows[0] * t.columns if one_slice else tall * (blocks.columns + t.columns)
+        part = -(-(panel + columns + tiles) * size // 128) * 128
+        self.scratch = part * self.slots
+        self.words += [("scratch", 0), ("slots",)]
+        self.head.append(f"    scratch = ptr_{s}(args, {len(self.words) - 2})")
+        self.head.append(f"    slots = ptr_i64(args, {len(self.words) - 1})")
+        for name, number in (("slot_count", self.slots), ("part", part // size), ("panel", panel), ("column_panels", columns)):
+            self.named_word(name, "int", number, signed=True)
+        # with one slice, a tile is used up at once and its place taken by the next
+        self.named_word("tile_step", "int", 0 if one_slice else t.columns, signed=True)
+        self.named_word("tile_rows", "int", 0 if one_slice else tall, signed=True)
+        self.emit("taken = 0")
+        self.emit("slot = slots")
+        self.emit("while not replace_atomic(slot, 0, 1):")
+        self.emit("    taken = (taken + 1) % slot_count")
+        self.emit("    slot = at(slots, taken * 8)")
+        self.emit("    pause()")
+        self.emit("pa = at(scratch, taken * part)")
+        self.emit("pb = at(pa, panel)")
+        self.emit("tiles = at(pb, column_panels)")
+
+    # -- packing -------------------------------------------------------------------------------------------------------
+    def pack_columns(self) -> None:
+        """The slice of b: panels [k][tile's columns]; the last one is a vector wide if that is enough."""
+        t = self.tile
+        self.emit("j = 0")
+        self.emit("while j < width:")
+        self.indent += 1
+        self.emit(f"wide = select(width - j > {t.lanes}, {t.columns}, {t.lanes})")
+        self.emit("cols = select(width - j < wide, width - j, wide)")
+        self.emit("to = at(pb, j * length)")
+        along = [(d.size, d.b) for d in self.c.n]
+        self.pack("b0", "wide", "cols", "left + j", along, [(d.size, d.b) for d in self.c.k], t.lanes, t.columns)
+        self.emit(f"j += {t.columns}")
+        self.indent -= 1
+
+    def pack_rows(self) -> None:
+        """The slice of a for one tile of rows: a panel [k][tile's rows]."""
+        *taller, least = self.tile.rows
+        self.emit("remaining = height - i")
+        text = str(least)
+        for rows, below in reversed(list(pairwise([*taller, least]))):
+            # a taller tile where the next lower two would not do, or waste less
+            text = f"select(remaining > {max(below + least, below) if rows == self.tile.rows[0] else below}, {rows}, {text})"
+        self.emit(f"tall = {text}")
+        self.emit("have = select(remaining < tall, remaining, tall)")
+        self.emit("to = pa")
+        along = [(d.size, d.a) for d in self.c.m]
+        self.pack("a0", "tall", "have", "top + i", along, [(d.size, d.a) for d in self.c.k], 4, 0)
+
+    def pack(self, source, wide, have, first, along, depth, lanes, full) -> None:
+        """to[k][0:wide] = the operand's elements, `have` of them along the tile, the rest zero.
+
+        along, depth: (size, stride) of the dimensions along the tile and of k. `lanes` are copied at a time where that
+        many lie side by side; `full`: a width written out in full.
+        """
+        tile_table, k_table = self.table(along), self.table(depth)
+        run, deep = run_length(along), run_length(depth)
+        if run == 0 or gcd(run, lanes) >= 4:
+            self.pack_runs(source, wide, have, first, tile_table, k_table, lanes if run == 0 else gcd(run, lanes), full)
+        elif deep == 0 or deep % 4 == 0:
+            self.pack_turned(source, wide, have, first, tile_table, k_table)
+        else:
+            self.pack_elements(source, wide, have, first, tile_table, k_table, "0")
+
+    def pack_runs(self, source, wide, have, first, tile_table, k_table, lanes, full) -> None:
+        """Elements side by side along the tile."""
+        self.emit("for q in range(length):")
+        self.indent += 1
+        self.emit(f"row = at({source}, {k_table}[start + q])")
+        self.emit(f"line = at(to, q * {wide})")
+        if full:
+            self.emit(f"if {have} == {full}:")
+            for x in range(0, full, lanes):
+                self.emit(f"    copy_lanes(at(line, {x}), at(row, {tile_table}[{first} + {x}]), {lanes})")
+            self.emit("else:")
+            self.indent += 1
+        self.emit("x = 0")
+        self.emit(f"while x + {lanes} <= {have}:")
+        self.emit(f"    copy_lanes(at(line, x), at(row, {tile_table}[{first} + x]), {lanes})")
+        self.emit(f"    x += {lanes}")
+        self.emit(f"while x < {have}:")
+        self.emit(f"    line[x] = row[{tile_table}[{first} + x]]")
+        self.emit("    x += 1")
+        self.pad_line(wide)
+        self.indent -= 2 if full else 1
+
+    def pad_line(self, wide) -> None:
+        zero = f"{self.c.dtype}(0)"
+        self.emit(f"while x < {wide}:")
+        self.emit(f"    line[x] = {zero}")
+        self.emit("    x += 1")
+
+    def pack_turned(self, source, wide, have, first, tile_table, k_table) -> None:
+        """Elements side by side along k: squares of four by four are turned in registers."""
+        self.emit("quad = 0")
+        self.emit(f"while quad + 4 <= {have}:")
+        self.indent += 1
+        for r in range(4):
+            self.emit(f"row{r} = at({source}, {tile_table}[{first} + quad + {r}])")
+        self.emit("q = 0")
+        self.emit("while q + 4 <= length:")
+        self.emit(f"    o = {k_table}[start + q]")
+        rows = ", ".join(f"at(row{r}, o)" for r in range(4))
+        self.emit(f"    transpose_quads(at(to, q * {wide} + quad), {wide}, {rows})")
+        self.emit("    q += 4")
+        self.emit("while q < length:")
+        self.emit(f"    o = {k_table}[start + q]")
+        for r in range(4):
+            self.emit(f"    to[q * {wide} + quad + {r}] = row{r}[o]")
+        self.emit("    q += 1")
+        self.emit("quad += 4")
+        self.indent -= 1
+        self.emit(f"if quad < {wide}:")
+        self.indent += 1
+        self.pack_elements(source, wide, have, first, tile_table, k_table, "quad")
+        self.indent -= 1
+
+    def pack_elements(self, source, wide, have, first, tile_table, k_table, begin) -> None:
+        """One by one, from place `begin` of the tile on."""
+        self.emit("for q in range(length):")
+        self.indent += 1
+        self.emit(f"row = at({source}, {k_table}[start + q])")
+        self.emit(f"line = at(to, q * {wide})")
+        self.emit(f"x = {begin}")
+        self.emit(f"while x < {have}:")
+        self.emit(f"    line[x] = row[{tile_table}[{first} + x]]")
+        self.emit("    x += 1")
+        self.pad_line(wide)
+        self.indent -= 1
+
+    # -- tiles ---------------------------------------------------------------------------------------------------------
+    def multiply(self) -> None:
+        t = self.tile
+        self.emit(f"tile = at(tiles, (j * tile_rows + i * tile_step))")
+        self.emit(f"wide = select(width - j > {t.lanes}, {t.columns}, {t.lanes})")
+        self.emit("panel_b = at(pb, j * length)")
+        for index, rows in enumerate(t.rows):
+            self.emit(f"{'el' if index else ''}if tall == {rows}:" if index < len(t.rows) - 1 else "else:")
+            self.emit(f"    if wide == {t.columns}:")
+            self.emit(f"        micro_{rows}_{t.vectors}(pa, panel_b, tile, length, start)")
+            self.emit("    else:")
+            self.emit(f"        micro_{rows}_1(pa, panel_b, tile, length, start)")
+
+    def finish_tile(self) -> None:
+        """Everything that is computed from a finished tile, row by row, in runs that lie side by side in all buffers."""
+        c = self.c
+        self.emit("cols = select(width - j < wide, width - j, wide)")
+        self.emit("for r in range(have):")
+        self.indent += 1
+        accesses = self.all_accesses()
+        tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
+        rows: dict[str, str] = {}
+        self.columns_of: dict[str, str] = {}
+        runs = []
+        for tag, access in accesses.items():
+            rows[tag] = self.pointer(access, tag)
+            if tag in tables:
+                continue
+            terms = [self.offset(access.strides, c.batch, "batch"), self.offset(access.strides, c.m, "top + i + r")]
+            terms = [x for x in terms if x]
+            if terms:
+                rows[tag] = f"y{tag}"
+                self.emit(f"y{tag} = at({self.pointer(access, tag)}, {' + '.join(terms)})")
+            along = [(d.size, access.strides.get(d.axis, 0)) for d in c.n]
+            if not any(stride for _, stride in along):
+                self.columns_of[tag] = "same"
+            elif along[-1][1] == 1:
+                self.columns_of[tag] = "side by side"
+                runs.append(run_length(along))
+            else:
+                self.columns_of[tag] = self.table(along)
+        for dims, index in ((c.batch, "batch"), (c.m, "top + i + r")):
+            self.index_axes(dims, index)
+        runs = [r for r in runs if r]
+        run = gcd(*runs) if runs else 0
+        self.emit("line = at(tile, r * wide)")
+        if run:
+            self.named_word("run", "int", run, signed=True)
+            self.emit("x = 0")
+            self.emit("while x < cols:")
+            self.indent += 1
+            self.emit("ready = run - (left + j + x) % run")
+            self.emit("ready = select(cols - x < ready, cols - x, ready)")
+        else:
+            self.emit("x = 0")
+            self.emit("ready = cols")
+        self.emit("end = x + ready")
+        widths = [w for w in (self.tile.columns, 8) if not run or run >= w]
+        for w in [*widths, 1]:
+            self.run_of_columns(w, rows, tables)
+        self.indent -= 2 if run else 1
+
+    def index_axes(self, dims: list[Dimension], index: str) -> None:
+        """Text for the index along each of these axes, for maps that ask for it."""
+        for d in dims:
+            if any(
+                source is not None and source.kind == "iota" for source in self.view.inline.values()
+            ):
+                self.index_of[d.axis] = f"{self.table((e.size, int(e is d)) for e in dims)}[{index}]"
+
+    def run_of_columns(self, w: int, rows: dict[str, str], tables: set) -> None:
+        """The maps over w columns at a time while there are as many."""
+        self.emit(f"while x + {w} <= end:")
+        self.indent += 1
+        pointers = {}
+        for tag, row in rows.items():
+            pointers[tag] = row
+            if tag not in tables and self.columns_of[tag] == "side by side":
+                access = self.all_accesses()[tag]
+                pointers[tag] = f"z{tag}"
+                self.emit(f"z{tag} = at({row}, {self.offset(access.strides, self.c.n, 'left + j + x')})")
+        self.emit("place = left + j + x")
+        self.index_axes(self.c.n, "place + int64(e)")
+        self.emit("part_of_line = at(line, x)")
+        self.emit(f"for e in range(uint64({w})):")
+        self.indent += 1
+        self.marker()
+        value = self.fresh("d")
+        self.emit(f"{value} = part_of_line[e]")
+        self.body(pointers, 0, "e", {**self.scope, self.core: value}, [v for v, _ in self.view.writes], self.view.writes)
+        self.indent -= 1
+        self.emit(f"x += {w}")
+        self.indent -= 1
+
+    def element(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
+        if axis is None or self.columns_of[tag] == "same":
+            return f"{pointer}[0]"
+        if self.columns_of[tag] == "side by side":
+            return f"{pointer}[{index}]"
+        return f"{pointer}[{self.columns_of[tag]}[place + int64({index})]]"
