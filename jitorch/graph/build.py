@@ -233,7 +233,9 @@ def group_work(g: Group, places: Places) -> Work:
 def contraction_kernel(g: Group, view: GroupView, work: Work, places: Places) -> codegen.Kernel:
     """The kernel of a group whose first value is a contraction, which reads its two operands with any strides."""
     core: Any = g.core
-    sizes, strides, accesses = {}, [], []
+    sizes: dict[Any, int] = {}
+    strides: list[dict] = []
+    accesses: list[Access] = []
     for a, own in zip(core.args, core.attrs):
         steps, offset = layout(a)
         sizes.update(zip(own, a.shape))
@@ -243,7 +245,7 @@ def contraction_kernel(g: Group, view: GroupView, work: Work, places: Places) ->
         accesses.append(access)
         work.reads.append(access.buffer)
         work.accesses.append((access.buffer, access, False, True))
-    c = contraction.Contraction.of(*accesses, core.attrs, sizes, tuple(strides), g.nodes[core], core.dtype.name)
+    c = contraction.Contraction.of(accesses[0], accesses[1], core.attrs, sizes, (strides[0], strides[1]), g.nodes[core], core.dtype.name)
     return contraction.generate(view, core, c, min(executor.get_num_threads(), MAX_SLOTS))
 
 

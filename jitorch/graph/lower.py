@@ -131,7 +131,7 @@ def short_window(v: Value, dims) -> bool:
         if a.kind == "map" and a.name != "philox":
             maps += 1
             stack.extend(x for x in a.args if x.numel > 1)
-        elif a.kind not in ("view", "input", "iota", "const", "scalar", "place", "contract"):
+        elif a.kind not in ("view", "reshape", "input", "iota", "const", "scalar", "place", "contract"):
             return False
         if maps > UNROLLED_MAPS:
             return False
@@ -189,13 +189,26 @@ def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
     rows, columns = (count(sizes[x] for x in labels[2] if (x in labels[i]) and x not in labels[1 - i]) for i in (0, 1))
     summed = [x for x in labels[0] if x not in labels[2]]
     if rows == 1 or columns == 1 or count(sizes[x] for x in summed) == 1:
-        order = [*labels[2], *summed]
+        order = summing_order(args, labels, sizes, summed)
         product = b.map("mul", *(aligned(b, v, own, order) for v, own in zip(args, labels)))
         if not summed:
             return b.expand(product, shape)
-        total = b.reduce("sum", b.expand(product, [sizes[x] for x in order]), range(len(labels[2]), len(order)))
+        dims = [i for i, x in enumerate(order) if x in summed]
+        total = b.reduce("sum", b.expand(product, [sizes[x] for x in order]), dims)
         return b.reshape(total, shape)
     return tuple(in_memory(b, a) for a in args)
+
+
+def summing_order(args, labels, sizes, summed) -> list:
+    """Labels in the order of loops: the result's, and the summed ones where the larger operand is read side by side."""
+    out = list(labels[2])
+    last = next((x for x in reversed(out) if sizes[x] != 1), None)
+    larger, own = max(zip(args, labels), key=lambda pair: pair[0].numel)
+    strides = dict(zip(own, larger.attrs[0] if larger.kind == "view" else contiguous_strides(larger.shape)))
+    inner = last is not None and strides.get(last) == 1 and not (
+        strides.get(summed[-1]) == 1 and sizes[summed[-1]] >= sizes[last])
+    at = out.index(last) if inner else len(out)
+    return out[:at] + summed + out[at:]
 
 
 def aligned(b, v: Value, own: tuple, order: list) -> Value:

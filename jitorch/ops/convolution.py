@@ -7,7 +7,10 @@ strided view, copied once.
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Iterator
+from itertools import product
+from math import gcd, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,106 +96,151 @@ def weight_reference(g, x, stride, padding, dilation, groups, kernel):
 
 
 # -- the same in IR --------------------------------------------------------------------------------------------------
-def lowered_columns(b, x, kernel, out, stride, left, right, dilation, groups: int):
-    """The columns of x padded (or, with negative numbers, cropped) by `left` and `right`."""
+# The three are contractions; their dimensions are named n, g (group), o and c (channels of a group), and, for each
+# spatial dimension i, ("tap", i) within the kernel and ("out", i).
+def labels(names: str, *spatial: tuple[str, int]) -> tuple:
+    return (*names, *((what, i) for what, n in spatial for i in range(n)))
+
+
+def windows(b, x, groups: int, kernel, out, stride, left, right, dilation):
+    """What the kernel sees at every place, as a view (n, g, c, taps, out) of x padded (or, with negative numbers,
+    cropped) by `left` and `right`."""
     n, c, *sizes = x.shape
     natural = contiguous_strides(x.shape)
-    offset = sum(-p * s for p, s in zip(left, natural[2:], strict=False) if p < 0)
-    have = [m + min(p, 0) + min(q, 0) for m, p, q in zip(sizes, left, right, strict=False)]
+    offset = sum(-p * s for p, s in zip(left, natural[2:], strict=True) if p < 0)
+    have = [m + min(p, 0) + min(q, 0) for m, p, q in zip(sizes, left, right, strict=True)]
     if offset or have != sizes:
         x = b.strided(x, (n, c, *have), natural, offset)
     if any(p > 0 for p in (*left, *right)):
-        shape = (n, c, *(m + max(p, 0) + max(q, 0) for m, p, q in zip(have, left, right, strict=False)))
+        shape = (n, c, *(m + max(p, 0) + max(q, 0) for m, p, q in zip(have, left, right, strict=True)))
         strides = contiguous_strides(shape)
-        x = b.place(
-            0, shape, [(x, strides, sum(max(p, 0) * s for p, s in zip(left, strides[2:], strict=False)))], x.dtype
-        )
+        inside = sum(max(p, 0) * s for p, s in zip(left, strides[2:], strict=True))
+        x = b.place(0, shape, [(x, strides, inside)], x.dtype)
     elif x.kind == "view":
         x = b.map("copy", x)
-    shape, strides = x.shape, contiguous_strides(x.shape)
-    view = b.strided(
-        x,
-        (n, c, *kernel, *out),
-        (
-            *strides[:2],
-            *(s * d for s, d in zip(strides[2:], dilation, strict=False)),
-            *(s * t for s, t in zip(strides[2:], stride, strict=False)),
-        ),
-        0,
-    )
-    lead = (n,) if groups == 1 else (n, groups)
-    return b.reshape(view, (*lead, c // groups * prod(kernel), prod(out)))
+    first, second, *rest = contiguous_strides(x.shape)
+    taps = (s * d for s, d in zip(rest, dilation, strict=True))
+    places = (s * t for s, t in zip(rest, stride, strict=True))
+    shape = (n, groups, c // groups, *kernel, *out)
+    return b.strided(x, shape, (first, c // groups * second, second, *taps, *places), 0)
+
+
+def grouped(b, v, groups: int, dim: int):
+    """v with its channels (dimension `dim`) as (g, channels of a group)."""
+    return b.reshape(v, (*v.shape[:dim], groups, v.shape[dim] // groups, *v.shape[dim + 1 :]))
+
+
+def has_kernels(b) -> bool:
+    return b.metas[0].dtype.category == FLOAT
 
 
 def forward_lower(b, x, w, stride, padding, dilation, groups):
     if not b.metas[0].numel or not b.metas[1].numel:
         return b.full(b.out[0].shape, 0, b.out[0].dtype)
-    if b.metas[0].dtype.category != FLOAT:
+    if not has_kernels(b):
         return None
+    d = len(stride)
     out = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
-    cols = lowered_columns(b, x, w.shape[2:], out, stride, padding, padding, dilation, groups)
-    rows = b.reshape(w, (*(() if groups == 1 else (groups,)), w.shape[0] // groups, prod(w.shape[1:])))
-    return b.reshape(b.dot(rows, cols), (x.shape[0], w.shape[0], *out))
+    seen = windows(b, x, groups, w.shape[2:], out, stride, padding, padding, dilation)
+    result = b.contract(
+        grouped(b, w, groups, 0),
+        seen,
+        labels("goc", ("tap", d)),
+        labels("ngc", ("tap", d), ("out", d)),
+        labels("ngo", ("out", d)),
+    )
+    return b.reshape(result, b.out[0].shape)
 
 
 def input_lower(b, g, w, stride, padding, dilation, groups, sizes):
-    """The gradient with its elements `stride` apart, correlated with the kernel turned round."""
+    """The gradient correlated with the kernel turned round.
+
+    With a stride, elements of the input fall into phases (index modulo stride), and each phase sees the taps of one
+    phase only: a correlation without stride for each, written side by side."""
     if not b.metas[0].numel or not b.metas[1].numel:
         return b.full(b.out[0].shape, 0, b.out[0].dtype)
-    if b.metas[0].dtype.category != FLOAT:
+    if not has_kernels(b):
         return None
-    n, o, *out = g.shape
-    kernel, c = w.shape[2:], w.shape[1]
-    if any(s != 1 and m > 1 for s, m in zip(stride, out, strict=False)):
-        spread = (n, o, *(s * (m - 1) + 1 for s, m in zip(stride, out, strict=False)))
-        strides = contiguous_strides(spread)
-        g = b.place(
-            0, spread, [(g, (*strides[:2], *(s * t for s, t in zip(strides[2:], stride, strict=False))), 0)], g.dtype
-        )
-    left = tuple(d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=False))
-    right = tuple(
-        m - (p + e)
-        for m, p, e in zip(
-            (m + d * (k - 1) for m, d, k in zip(sizes, dilation, kernel, strict=False)), left, g.shape[2:], strict=False
-        )
-    )
-    cols = lowered_columns(b, g, kernel, sizes, (1,) * len(sizes), left, right, dilation, groups)
-    turned = turned_weight(b, w, groups)
-    rows = b.reshape(turned, (*(() if groups == 1 else (groups,)), c, o // groups * prod(kernel)))
-    return b.reshape(b.dot(rows, cols), (n, c * groups, *sizes))
+    shape, natural = b.out[0].shape, contiguous_strides(b.out[0].shape)
+    if all(s == 1 for s in stride):
+        return b.reshape(correlated(b, g, w, [Phase(0, 1, 0, 1, p, d) for p, d in zip(padding, dilation)], groups, sizes), shape)
+    pieces = []
+    for phase in phases(w.shape[2:], stride, padding, dilation, sizes):
+        part = correlated(b, g, w, phase, groups, [p.count(n) for p, n in zip(phase, sizes, strict=True)])
+        inside = sum(p.first * s for p, s in zip(phase, natural[2:], strict=True))
+        steps = (*natural[:2], *(p.step * s for p, s in zip(phase, natural[2:], strict=True)))
+        pieces.append((b.reshape(part, (*shape[:2], *part.shape[3:])), steps, inside))
+    return b.place(0, shape, pieces, g.dtype) if pieces else b.full(shape, 0, g.dtype)
 
 
-def turned_weight(b, w, groups: int):
-    """(O, C, kernel) as (groups, C, O / groups, kernel reversed)."""
-    o, c, *kernel = w.shape
-    strides = contiguous_strides(w.shape)
-    shape = (groups, c, o // groups, *kernel)
-    if prod(kernel) == 1:
-        return b.reshape(
-            b.strided(w, shape, (o // groups * strides[0], strides[1], strides[0], *strides[2:]), 0), shape
-        )
-    linear = None
-    for d, step in enumerate((o // groups * strides[0], strides[1], strides[0], *strides[2:])):
-        if shape[d] == 1:
-            continue
-        i = b.iota([shape[d] if e == d else 1 for e in range(len(shape))], d)
-        term = (i if d < 3 else (shape[d] - 1) - i) * step
-        linear = term if linear is None else linear + term
-    return b.take(w, b.expand(linear, shape))
+class Phase(NamedTuple):
+    """One spatial dimension of the inputs first, first + step, ...: they see the taps tap, tap + tap_step, ... Place i
+    among them and tap j among those meet in output i + (padding' - j * dilation') with the numbers given here."""
+
+    first: int
+    step: int
+    tap: int
+    tap_step: int
+    padding: int
+    dilation: int
+
+    def count(self, size: int) -> int:
+        return max(0, -(-(size - self.first) // self.step))
+
+
+def phases(kernel, stride, padding, dilation, sizes) -> Iterator[tuple[Phase, ...]]:
+    """Those that have elements and taps, over all dimensions. input = output * stride + tap * dilation - padding."""
+
+    def along(k, s, p, d, size):
+        step = s // gcd(d, s)
+        for first in range(min(s, size)):
+            tap = next((t for t in range(min(step, k)) if (first + p - t * d) % s == 0), None)
+            if tap is not None:
+                yield Phase(first, s, tap, step, (first + p - tap * d) // s, step * d // s)
+
+    return product(*(list(along(*x)) for x in zip(kernel, stride, padding, dilation, sizes, strict=True)))
+
+
+def correlated(b, g, w, phase, groups, sizes):
+    """The gradient of the inputs of one phase, (n, g, c, sizes)."""
+    d = len(sizes)
+    w = turned_weight(b, w, phase, groups)
+    kernel = w.shape[3:]
+    reach = [p.dilation * (k - 1) for p, k in zip(phase, kernel, strict=True)]
+    left = tuple(r - p.padding for r, p in zip(reach, phase, strict=True))
+    right = tuple(m + r - q - e for m, r, q, e in zip(sizes, reach, left, g.shape[2:], strict=True))
+    seen = windows(b, g, groups, kernel, sizes, (1,) * d, left, right, [p.dilation for p in phase])
+    taps, places = labels("", ("tap", d)), labels("", ("out", d))
+    return b.contract(w, seen, (*"gco", *taps), (*"ngo", *taps, *places), (*"ngc", *places))
+
+
+def turned_weight(b, w, phase, groups: int):
+    """The weight (g, c, o, taps) with the taps of a phase, last one first; copied, since no two of its elements that
+    are read together lie side by side."""
+    w = grouped(b, b.map("copy", w) if w.kind == "view" else w, groups, 0)
+    group, out, channel, *taps = contiguous_strides(w.shape)
+    counts = [-(-(k - p.tap) // p.tap_step) for k, p in zip(w.shape[3:], phase, strict=True)]
+    last = sum((p.tap + (n - 1) * p.tap_step) * s for p, n, s in zip(phase, counts, taps, strict=True))
+    shape = (groups, w.shape[2], w.shape[1], *counts)
+    steps = (group, channel, out, *(-p.tap_step * s for p, s in zip(phase, taps, strict=True)))
+    return b.map("copy", b.strided(w, shape, steps, last))
 
 
 def weight_lower(b, g, x, stride, padding, dilation, groups, kernel):
     if not b.metas[0].numel or not b.metas[1].numel:
         return b.full(b.out[0].shape, 0, b.out[0].dtype)
-    if b.metas[0].dtype.category != FLOAT:
+    if not has_kernels(b):
         return None
-    n, o, *out = g.shape
-    cols = lowered_columns(b, x, kernel, out, stride, padding, padding, dilation, groups)
-    lead = (n,) if groups == 1 else (n, groups)
-    g = b.reshape(g, (*lead, o // groups, prod(out)))
-    order = [*range(len(lead)), len(lead) + 1, len(lead)]
-    products = b.dot(g, b.permute(cols, order))
-    return b.reshape(b.sum(products, (0,)), (o, x.shape[1] // groups, *kernel))
+    d = len(stride)
+    seen = windows(b, x, groups, kernel, g.shape[2:], stride, padding, padding, dilation)
+    result = b.contract(
+        grouped(b, g, groups, 1),
+        seen,
+        labels("ngo", ("out", d)),
+        labels("ngc", ("tap", d), ("out", d)),
+        labels("goc", ("tap", d)),
+    )
+    return b.reshape(result, b.out[0].shape)
 
 
 # -- entries ---------------------------------------------------------------------------------------------------------

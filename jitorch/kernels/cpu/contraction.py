@@ -39,6 +39,8 @@ UNITS = 4  # that a long contraction is cut into at least, so that several threa
 LONG = 4_000_000  # multiplications of a unit worth cutting, and of a task: some 70 us
 LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of threads: packing costs more in smaller ones
 INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
+WIDTHS = (16, 8, 4, 2, 1)  # elements that a copy may take at a time
+LEAST_RUN = 3  # of elements side by side, for copies that are worth their list
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
 
 
@@ -141,6 +143,30 @@ def run_length(dims: Sequence[tuple[int, int]]) -> int:
             return length
         length *= size
     return 0
+
+
+def pieces(table: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """How each group of `columns` elements is copied from the places of `table`: for every group, first copies of
+    WIDTHS[0] elements, then of the next width, and so on. A run is covered by the widest that it holds, the last of
+    them set back so that it ends with the run.
+
+    Returns (where to, where from) pairs, flat, and for each group the ends of its lists, with the beginning in front.
+    """
+    copies: list[tuple[int, int]] = []
+    ends: list[int] = []
+    for begin in range(0, len(table), columns):
+        group = table[begin : begin + columns]
+        edges = [0, *(np.flatnonzero(np.diff(group) != 1) + 1).tolist(), len(group)]
+        by_width: dict[int, list[tuple[int, int]]] = {w: [] for w in WIDTHS}
+        for lo, hi in pairwise(edges):
+            width = next(w for w in WIDTHS if w <= hi - lo)
+            starts = [*range(lo, hi - width, width), hi - width]
+            by_width[width] += [(x, int(group[x])) for x in starts]
+        ends.append(len(copies))
+        for width in WIDTHS:
+            copies += by_width[width]
+            ends.append(len(copies))
+    return np.array(copies, np.int64).ravel(), np.array(ends, np.int64)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -351,10 +377,36 @@ class ContractionWriter(Writer):
         run, deep = run_length(along), run_length(depth)
         if run == 0 or gcd(run, lanes) >= 4:
             self.pack_runs(source, wide, have, first, tile_table, k_table, lanes if run == 0 else gcd(run, lanes), full)
+        elif full and run >= LEAST_RUN:
+            self.pack_pieces(source, along, k_table)
         elif deep == 0 or deep % 4 == 0:
             self.pack_turned(source, wide, have, first, tile_table, k_table)
         else:
             self.pack_elements(source, wide, have, first, tile_table, k_table, "0")
+
+    def pack_pieces(self, source, along, k_table) -> None:
+        """Runs of any length along the tile, copied by vectors that overlap rather than end early: see `pieces`."""
+        data, ends = pieces(offsets(along), self.tile.columns)
+        names = []
+        for array in (data, ends):
+            self.words.append(("table", array))
+            names.append(f"list{len(self.words)}")
+            self.head.append(f"    {names[-1]} = ptr_i64(args, {len(self.words) - 1})")
+        copies, ends_name = names
+        self.emit(f"list = (left + j) // {self.tile.columns} * {len(WIDTHS) + 1}")
+        self.emit("if cols < wide:")
+        self.emit("    for q in range(uint64(length * wide)):")
+        self.emit(f"        to[q] = {self.c.dtype}(0)")
+        self.emit("for q in range(length):")
+        self.indent += 1
+        self.emit(f"row = at({source}, {k_table}[start + q])")
+        self.emit("line = at(to, q * wide)")
+        self.emit(f"p = {ends_name}[list]")
+        for number, width in enumerate(WIDTHS, 1):
+            self.emit(f"while p < {ends_name}[list + {number}]:")
+            self.emit(f"    copy_lanes(at(line, {copies}[2 * p]), at(row, {copies}[2 * p + 1]), {width})")
+            self.emit("    p += 1")
+        self.indent -= 1
 
     def pack_runs(self, source, wide, have, first, tile_table, k_table, lanes, full) -> None:
         """Elements side by side along the tile."""
@@ -425,7 +477,7 @@ class ContractionWriter(Writer):
     # -- tiles ---------------------------------------------------------------------------------------------------------
     def multiply(self) -> None:
         t = self.tile
-        self.emit(f"tile = at(tiles, (j * tile_rows + i * tile_step))")
+        self.emit("tile = at(tiles, (j * tile_rows + i * tile_step))")
         self.emit(f"wide = select(width - j > {t.lanes}, {t.columns}, {t.lanes})")
         self.emit("panel_b = at(pb, j * length)")
         for index, rows in enumerate(t.rows):
@@ -486,10 +538,10 @@ class ContractionWriter(Writer):
 
     def index_axes(self, dims: list[Dimension], index: str) -> None:
         """Text for the index along each of these axes, for maps that ask for it."""
+        if not any(source.kind == "iota" for source in self.view.inline.values()):
+            return
         for d in dims:
-            if any(
-                source is not None and source.kind == "iota" for source in self.view.inline.values()
-            ):
+            if d.axis is not None:
                 self.index_of[d.axis] = f"{self.table((e.size, int(e is d)) for e in dims)}[{index}]"
 
     def run_of_columns(self, w: int, rows: dict[str, str], tables: set) -> None:
