@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import FLOAT, bool_, float64, int64
-from ..kernels.cpu.expressions import COMPUTED, can_write
+from ..dtypes import bool_, float64, int64
+from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_write
 from ..kernels.cpu.templates import SCAN_STEPS
 from .ir import Builder, Value
 from .program import Program
@@ -321,7 +321,7 @@ def has_kernel(v: Value) -> bool:
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
         return v.name in SCAN_STEPS and v.dtype is not bool_
-    return v.kind != "contract" or v.dtype.category == FLOAT
+    return v.kind != "contract" or v.dtype.name in FLOATS
 
 
 def is_expand(base_shape, shape, strides, offset) -> bool:

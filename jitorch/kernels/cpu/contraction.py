@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 
-from .codegen import Access, GroupView, Kernel, Writer, product
+from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
+from .writer import Writer
 
 SLICE = 384  # of k: a panel of 14 rows takes 21 KB, and so stays in the first-level cache
 BLOCK_ROWS, BLOCK_COLUMNS = 448, 384  # of a unit at most: with SLICE, b's panels take 590 KB
