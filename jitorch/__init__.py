@@ -39,6 +39,20 @@ __version__ = "0.1.0"
 attach_methods()
 globals().update(families.PUBLIC)
 
+
+def trace(input, *args, **kwargs):
+    """Of a function or module: `jitorch.tracing.trace`, which captures its calls. Of a square matrix, as in PyTorch: the sum of its diagonal.
+
+    >>> import jitorch as torch
+    >>> torch.trace(torch.ones(3, 3)), torch.trace(lambda x: x * 2)(torch.ones(1))
+    (tensor(3.), tensor([2.]))
+    """
+    if isinstance(input, Tensor) or not callable(input):
+        return families.PUBLIC["trace"](input, *args, **kwargs)
+    from . import tracing
+    return tracing.trace(input, *args, **kwargs)
+
+
 # Imported when first asked for, so that `import jitorch` stays fast.
 LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "special", "cuda", "jit")
 LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}

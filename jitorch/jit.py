@@ -1,13 +1,70 @@
-"""`torch.jit`: tracing, in a first form; there is no second language to script in."""
+"""`torch.jit`: tracing under PyTorch's names; there is no second language to script in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from .tracing import TracedFunction, trace
+from . import tracing
+from .graph.record import local
+from .nn.modules.module import Module
+from .tensor import Tensor
+from .tracing import TracedFunction
 
 F = TypeVar("F", bound=Callable)
+
+
+def trace(
+    func: Callable,
+    example_inputs: Any = None,
+    optimize: Any = None,
+    check_trace: bool = True,
+    check_inputs: Any = None,
+    check_tolerance: float = 1e-5,
+    strict: bool = True,
+    *,
+    example_kwarg_inputs: Mapping[str, Any] | None = None,
+) -> Any:
+    """`jitorch.trace` with PyTorch's arguments: runs a function or module on examples, and returns a callable like it.
+
+    func: what to trace. example_inputs: a tuple of arguments (or one tensor). example_kwarg_inputs: named arguments.
+    The other arguments are PyTorch's and change nothing: unlike there, no single path is frozen that would have to be
+    checked. Other shapes, other branches and other modes (train, eval) are right in later calls.
+
+    TypeError (of a module: RuntimeError) if no examples are given. RuntimeError if what comes back isn't made of
+    tensors (in tuples, lists, dicts).
+
+    >>> import jitorch as torch
+    >>> def f(x):
+    ...     return x * 2 if x.sum() > 0 else -x
+    >>> g = torch.jit.trace(f, torch.ones(2))
+    >>> g(torch.ones(2)), g(-torch.ones(2))
+    (tensor([2., 2.]), tensor([1., 1.]))
+    """
+    if example_inputs is None and example_kwarg_inputs is None:
+        error = RuntimeError if isinstance(func, Module) else TypeError  # PyTorch's types
+        raise error("trace: example_inputs or example_kwarg_inputs must be given")
+    traced = tracing.trace(func)
+    if isinstance(example_inputs, (Tensor, Mapping)):
+        example_inputs = (example_inputs,)
+    check_result(traced(*tuple(example_inputs or ()), **dict(example_kwarg_inputs or {})))
+    return traced
+
+
+def check_result(x: Any, inside: str = "the result") -> None:
+    if isinstance(x, Tensor):
+        return
+    if isinstance(x, (tuple, list)):
+        parts = dict(enumerate(x))
+    elif isinstance(x, Mapping):
+        parts = dict(x)
+    else:
+        raise RuntimeError(
+            "Only tensors, lists, tuples of tensors, or dictionary of tensors can be output from traced functions: "
+            f"{inside} is a {type(x).__name__}"
+        )
+    for key, value in parts.items():
+        check_result(value, f"{inside}[{key!r}]")
 
 
 def script(obj: Any, *args: Any, **kwargs: Any) -> NoReturn:
@@ -37,8 +94,8 @@ def is_scripting() -> bool:
 
 
 def is_tracing() -> bool:
-    """Whether a trace is being recorded: never, since a trace here runs the Python code at every call."""
-    return False
+    """Whether a call is being captured."""
+    return local.tape.capture is not None
 
 
 def ignore(fn: F) -> F:

@@ -4,6 +4,7 @@ called.
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import warnings
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..graph.record import local
 from ..tensor import Tensor
 from .optimizer import Optimizer, number
 
@@ -114,6 +116,9 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next step (or, deprecated, to step `epoch`). Call it after `optimizer.step()`."""
+        capture = local.tape.capture
+        if capture is not None:
+            capture.called(self, self.step if epoch is None else functools.partial(self.step, epoch))
         if self._step_count == 1 and not self.optimizer._opt_called:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you "

@@ -68,9 +68,12 @@ def test_what_jit_does_not_do_says_what_to_do():
         torch.jit.load("x.pt")
 
 
-def test_compile_is_transparent():
+def test_compile_traces():
     net = torch.nn.Linear(1, 1)
-    assert torch.compile(net) is net and torch.compile(mode="max-autotune")(raising) is raising
+    compiled = torch.compile(net)
+    assert isinstance(compiled, torch.nn.Module) and compiled.weight is net.weight
+    assert torch.compile(mode="max-autotune")(raising).original is raising
+    assert torch.compile(raising, disable=True) is raising
 
 
 @pytest.mark.parametrize(

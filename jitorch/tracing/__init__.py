@@ -1,0 +1,16 @@
+"""`trace` and `compile`: calls that are captured once and then done again without their Python code.
+
+| file | what it does |
+| --- | --- |
+| observe.py | sees which Python code a call runs, and whether it does more than compute |
+| world.py | finds the Python state that this code can read, and makes guards of it |
+| capture.py | watches one call: its programs, random draws, optimizer steps, values read; what it leaves behind |
+| replay.py | guards, the tree of captured paths, a replay |
+| traced.py | the callables that users hold |
+"""
+
+from __future__ import annotations
+
+from .traced import TracedFunction, compile, trace
+
+__all__ = ["TracedFunction", "compile", "trace"]

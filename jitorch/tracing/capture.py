@@ -1,0 +1,555 @@
+"""A capture: what one call recorded, as a path of events that a replay does again.
+
+During the call the tape asks its `capture` (a `Session`) to run programs, and tells it of everything else that a replay has
+to do or to look at:
+
+| event | told by | in a replay |
+| --- | --- | --- |
+| Draw | a generator moved on | moves it on; seed and place are numbers of the next run |
+| Step | an optimizer's group | counts one step more; its numbers (learning rate, bias corrections) go into the next run |
+| Call | a learning rate schedule | called |
+| Check | an operation looked at known values (an index, a probability) | looked at again; raises the user's error |
+| Run | a flush | the program runs on the buffers of this call |
+| Read | a value was read into Python | its bytes choose how the path goes on |
+
+Programs and the executor are those of eager mode. Where a buffer comes from is a *place*: ("own", i) the storage of tensor
+i (arguments, then the tensors of the world), ("grad", i) that of its gradient, ("made", k) a constant of the capture, ("out",
+j, r) result r of the j-th run.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd.node import GradNode
+from ..graph.program import Program
+from ..graph.record import ROOT, Meta, Storage, Tape
+from ..nn.parameter import Buffer, Parameter
+from ..ops.random import Generator, source
+from ..ops.update import step_op
+from ..optim.optimizer import Rule
+from ..tensor import Tensor
+from .world import World, alike
+
+LARGEST_READ = 512      # bytes
+
+
+# -- events ------------------------------------------------------------------------------------------------------------
+class Event:
+    """One thing that a replay does again, or looks at."""
+
+    __slots__ = ()
+    numbers: tuple = ()
+
+    def do(self, replay: Any) -> None:
+        raise NotImplementedError
+
+    def like(self, other: Event) -> bool:
+        """Whether it is the same event of another call."""
+        raise NotImplementedError
+
+
+class Draw(Event):
+    """n places of a generator's counter; generator None: the default one of the thread."""
+
+    __slots__ = ("generator", "n", "numbers")
+
+    def __init__(self, generator: Generator | None, n: int, numbers: tuple):
+        self.generator, self.n, self.numbers = generator, n, numbers
+
+    def do(self, replay) -> None:
+        g = source(self.generator)
+        replay.numbers.append(g.advance(self.n))
+        replay.undo.append(lambda: g.set_offset(replay_offset(g, self.n)))
+
+    def like(self, other) -> bool:
+        return isinstance(other, Draw) and self.n == other.n and self.generator is other.generator
+
+
+def replay_offset(g: Generator, n: int) -> int:
+    return (g.get_offset() - n + 2**63) % 2**64 - 2**63
+
+
+class Step(Event):
+    """One step of the parameters in an optimizer's group that are at the same step."""
+
+    __slots__ = ("optimizer", "group", "at", "states", "numbers")
+
+    def __init__(self, optimizer: Rule, group: dict, at: Any, states: list[dict], numbers: tuple):
+        self.optimizer, self.group, self.at, self.states, self.numbers = optimizer, group, at, states, numbers
+
+    def do(self, replay) -> None:
+        o, group, at = self.optimizer, self.group, self.at
+        if self.states:
+            counts = o.counts
+            before = [[(k, s[k]) for k in counts if k in s] for s in self.states]
+
+            def undo() -> None:
+                for s, held in zip(self.states, before, strict=True):
+                    s.update(held)
+
+            replay.undo.append(undo)
+            ats = [o._advance(group, s) for s in self.states]
+            if at is not None:
+                at = ats[0]
+                if ats.count(at) != len(ats) or (at.__class__ is tuple and at[0].__class__ is bool and at[0] is not self.at[0]):
+                    raise Diverged("parameters of an optimizer are at other steps than they were")
+        numbers = o._numbers(group, at)
+        replay.numbers.append(numbers)
+        if len(numbers) != len(self.numbers):
+            raise Diverged("the numbers of an optimizer are others")
+        o._opt_called = True
+
+    def like(self, other) -> bool:
+        return isinstance(other, Step) and self.group is other.group and alike(self.states, other.states)
+
+
+class Call(Event):
+    __slots__ = ("owner", "function")
+
+    def __init__(self, owner: Any, function: Callable):
+        self.owner, self.function = owner, function
+
+    def do(self, replay) -> None:
+        owner, before = self.owner, dict(self.owner.__dict__)
+        groups = [dict(g) for g in owner.optimizer.param_groups]
+
+        def undo() -> None:
+            owner.__dict__.update(before)
+            for g, held in zip(owner.optimizer.param_groups, groups, strict=True):
+                g.update(held)
+
+        replay.undo.append(undo)
+        self.function()
+
+    def like(self, other) -> bool:
+        return isinstance(other, Call) and self.owner is other.owner
+
+
+class Look:
+    """Where a strided view of a buffer lies: its place and geometry."""
+
+    __slots__ = ("place", "meta", "relative")
+
+    def __init__(self, place: tuple, meta: Meta, relative: int):
+        self.place, self.meta, self.relative = place, meta, relative
+
+    def values(self, replay) -> np.ndarray:
+        buffer, m = replay.buffer(self.place), self.meta
+        if m.numel == 0:
+            return np.empty(m.shape, m.dtype.np)
+        offset, size = self.relative, m.dtype.itemsize
+        if self.place[0] == "own" and self.place[1] < replay.arguments:
+            offset += replay.tensors[self.place[1]]._meta.offset
+        return np.ndarray(m.shape, m.dtype.np, buffer, offset * size, [s * size for s in m.strides])
+
+    def __eq__(self, other) -> bool:
+        return (self.place, self.meta.shape, self.meta.strides, self.relative) == (
+            other.place, other.meta.shape, other.meta.strides, other.relative)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Check(Event):
+    __slots__ = ("look", "check")
+
+    def __init__(self, look: Look, check: Callable[[np.ndarray], None]):
+        self.look, self.check = look, check
+
+    def do(self, replay) -> None:
+        self.check(self.look.values(replay))
+
+    def like(self, other) -> bool:
+        return isinstance(other, Check) and self.look == other.look
+
+
+class Read(Event):
+    """A value that Python saw. returned: nothing but what the call returns depends on it."""
+
+    __slots__ = ("look", "key", "returned", "where")
+
+    def __init__(self, look: Look, key: bytes, returned: bool, where: str):
+        self.look, self.key, self.returned, self.where = look, key, returned, where
+
+    def like(self, other) -> bool:
+        return isinstance(other, Read) and self.look == other.look and self.returned == other.returned
+
+
+class Run(Event):
+    """A program. leaves: for each (place, start, span): start None for the whole buffer. fills: (position among the scalars, which of the
+    numbers of the replay so far)."""
+
+    __slots__ = ("program", "leaves", "scalars", "fills", "fast")
+
+    def __init__(self, program: Program, leaves: list[tuple], scalars: list, fills: list[tuple[int, int, int]]):
+        self.program, self.leaves, self.scalars, self.fills = program, leaves, scalars, fills
+        self.fast: Any = None
+
+    def do(self, replay) -> None:
+        replay.run(self)
+
+    def like(self, other) -> bool:
+        if not (isinstance(other, Run) and self.program is other.program and self.leaves == other.leaves and self.fills == other.fills):
+            return False
+        filled = {p + k for p, _, n in self.fills for k in range(n)}
+        return len(self.scalars) == len(other.scalars) and all(
+            i in filled or alike([a], [b]) for i, (a, b) in enumerate(zip(self.scalars, other.scalars, strict=True)))
+
+
+class Diverged(Exception):
+    """A replay can't go on as captured; nothing of it has taken effect in Python."""
+
+
+# -- what a call leaves behind -----------------------------------------------------------------------------------------
+class Spent:
+    """Stands for an operation whose part of the backward graph was used up within the call."""
+
+    saves: tuple = ()
+    save_outputs = False
+    name = "spent"
+
+    def __init__(self, grad_name: str):
+        self.grad_name = grad_name
+
+    def vjp(self, ctx, *grads):
+        ctx._check()
+
+
+class Ending:
+    """How a call ends: storages to make, tensors over them, gradients to set, versions to count, and the structure of the result."""
+
+    def __init__(self) -> None:
+        self.storages: list[tuple[tuple, Meta]] = []            # (place, meta)
+        self.tensors: list[tuple] = []      # ("own", i), ("grad", i), or ("new", storage, meta, requires grad, base, spent, number)
+        self.grads: list[tuple[int, int]] = []                  # (tensor, index among `tensors` or -1 for None)
+        self.written: list[tuple[tuple, int]] = []              # (place, how many versions)
+        self.result: Any = None
+
+
+class Slot:
+    """In a result: the tensor with this number, or the value of this read."""
+
+    __slots__ = ("number", "read")
+
+    def __init__(self, number: int, read: bool = False):
+        self.number, self.read = number, read
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Slot) and (self.number, self.read) == (other.number, other.read)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Session:
+    """Watches one call. `path` is what it recorded, unless `reason` says why it can't be replayed.
+
+    script: events of a replay that went another way, and their results: programs are not run again, values not read again.
+    """
+
+    def __init__(self, tape: Tape, arguments: list[Tensor], world: World, script: list[tuple] | None = None):
+        self.tape, self.world, self.arguments = tape, world, arguments
+        self.tensors = [*arguments, *(t for t in world.tensors if all(t is not a for a in arguments))]
+        self.script = script or []
+        self.reason: str | None = world.problem
+        self.path: list[Event] = []
+        self.runs = 0
+        self.counted = 0                                # draws and steps so far
+        self.pending: list[tuple[int, Event]] = []      # those whose numbers no run has taken yet
+        self.known: dict[int, tuple[Any, tuple]] = {}   # id of a storage -> (it or a weak reference, its place)
+        self.constants: list[np.ndarray] = []
+        self.overwritten: set[int] = set()              # constants that a program writes to
+        self.exact: set[int] = set()                    # arguments whose place in their storage counts
+        self.reads: list[tuple[Any, int]] = []          # (the float that was given out, which read)
+        self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
+        self.calling = 0
+        self.grads = [t.grad for t in self.tensors]
+        self.versions: dict[int, tuple[Storage, tuple, int]] = {}
+        for i, t in enumerate(self.tensors):
+            self.know(t._storage, ("own", i))
+        for i, g in enumerate(self.grads):
+            if g is not None:
+                self.know(g._storage, ("grad", i))
+        self.counts = [(s, o, [s.get(k) for k in o.counts]) for o in world.optimizers for s in o.state.values() if isinstance(s, dict)]
+        self.schedules = [(s, dict(s.__dict__)) for s in world.schedulers]
+
+    def know(self, storage: Storage, place: tuple) -> None:
+        if id(storage) not in self.known:
+            self.known[id(storage)] = (storage, place)
+            self.versions[id(storage)] = (storage, place, storage.version)
+
+    def fail(self, why: str) -> None:
+        if self.reason is None:
+            self.reason = why
+
+    def place_of(self, storage: Storage) -> tuple | None:
+        found = self.known.get(id(storage))
+        if found is None:
+            return None
+        held, place = found
+        if isinstance(held, weakref.ref) and held() is not storage:
+            return None
+        return place
+
+    # -- what is told ----------------------------------------------------------------------------------------------
+    def drew(self, generator: Generator, n: int, numbers: tuple) -> None:
+        self.add_numbers(Draw(None if generator is source(None) else generator, n, numbers))
+
+    def stepped(self, optimizer: Rule, group: dict, at: Any, states: list[dict], numbers: tuple) -> None:
+        if group.get("differentiable"):
+            self.fail("an optimizer's step is differentiable")
+        self.stepping.update(map(id, states))
+        self.add_numbers(Step(optimizer, group, at, states, numbers))
+
+    def add_numbers(self, event: Any) -> None:
+        self.path.append(event)
+        self.pending.append((self.counted, event))
+        self.counted += 1
+
+    def called(self, owner: Any, function: Callable) -> None:
+        """A schedule steps: done again as a whole. (What it calls in turn is part of it.)"""
+        if id(owner) not in self.stepping:
+            self.path.append(Call(owner, function))
+        else:
+            self.fail("a schedule steps twice")
+        self.stepping.add(id(owner))
+
+    def made(self, storage: Storage) -> None:
+        """A constant: made from Python values, which are guarded."""
+        self.known[id(storage)] = (storage, ("made", len(self.constants)))
+        self.constants.append(storage.buffer.copy())
+
+    def validated(self, t: Tensor, check: Callable[[np.ndarray], None]) -> None:
+        look = self.look(t)
+        if look is not None:
+            self.path.append(Check(look, check))
+
+    def look(self, t: Tensor) -> Look | None:
+        place, m = self.place_of(t._storage), t._meta
+        if place is None:
+            self.fail("a value of unknown origin is read")
+            return None
+        free = place[0] == "own" and place[1] < len(self.arguments)
+        return Look(place, m, m.offset - self.tensors[place[1]]._meta.offset if free else m.offset)
+
+    def read(self, t: Tensor) -> np.ndarray:
+        if self.script:
+            what, event, found = self.script[0]
+            if what == "run":
+                t._storage.array()      # a flush, which takes it from the script
+            if self.script and self.script[0][0] == "read":
+                _, event, found = self.script.pop(0)
+                m = t._meta
+                values = np.frombuffer(found, m.dtype.np).reshape(m.shape).copy()
+            else:
+                values = t._peek()
+        else:
+            values = t._peek()
+        look = self.look(t)
+        if look is not None:
+            if values.nbytes > LARGEST_READ:
+                self.fail(f"reads {values.size} values into Python")
+            else:
+                self.path.append(Read(look, np.ascontiguousarray(values).tobytes(), False, ""))
+        return values
+
+    def run(self, tape: Tape, program: Program, live: list[Storage], leaves: list[Storage]) -> list[tuple]:
+        for s in live:
+            place = self.place_of(s)
+            if place is not None and place[0] == "made":
+                self.overwritten.add(place[1])
+        event = self.run_event(tape, program, live, leaves)
+        if self.script and self.script[0][0] == "run":
+            _, expected, results = self.script.pop(0)
+            if expected.program is not program:
+                raise RuntimeError("trace: the function did something else with the same state; please report this")
+        else:
+            observer = sys.getprofile()
+            sys.setprofile(None)        # what the engine does is nobody's code
+            try:
+                results = program.run([s.buffer for s in leaves], [s.address for s in leaves], tape.scalars)
+            finally:
+                sys.setprofile(observer)
+        if event is not None:
+            self.path.append(event)
+            for r, s in enumerate(live):
+                if self.place_of(s) is None:
+                    self.known[id(s)] = (weakref.ref(s), ("out", self.runs, r))
+        self.runs += 1
+        return results
+
+    def run_event(self, tape: Tape, program: Program, live: list[Storage], leaves: list[Storage]) -> Run | None:
+        parts = {}
+        for (base, shape, strides, offset), slot in tape.parts.items():
+            parts[slot if slot in tape.leaves else slot - 1] = (base, shape, strides, offset)
+        specs = []
+        for slot, storage in zip(program.leaf_slots, leaves, strict=True):
+            if slot in parts:
+                base, shape, strides, offset = parts[slot]
+                place = self.place_of(base)
+                if place is not None and place[0] == "own" and place[1] < len(self.arguments):
+                    offset -= self.tensors[place[1]]._meta.offset
+                specs.append((place, offset, 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))))
+            else:
+                place = self.place_of(storage)
+                if place is not None and place[0] == "own" and place[1] < len(self.arguments) and (
+                        self.tensors[place[1]]._meta is not storage.meta):
+                    self.exact.add(place[1])
+                specs.append((place, None, 0))
+            if place is None:
+                self.fail("uses a tensor of unknown origin")
+                return None
+        return Run(program, specs, list(tape.scalars), self.fills(tape))
+
+    def fills(self, tape: Tape) -> list[tuple]:
+        """Where the numbers of draws and steps stand among the scalars of what is recorded: (position, which numbers, how many)."""
+        found: list[tuple] = []
+        if not self.pending:
+            return found
+        for node in tape.node.path():
+            if not node.scalars or not getattr(node.op, "runtime", False):
+                continue
+            start = node.scalar_index
+            scalars = tuple(tape.scalars[start : start + len(node.scalars)])
+            kind: type = Step if node.op is step_op else Draw
+            for k, (number, event) in enumerate(self.pending):
+                if type(event) is not kind:
+                    continue
+                n = len(event.numbers)
+                for at in range(len(scalars) - n + 1):
+                    if alike(scalars[at : at + n], event.numbers):
+                        found.append((start + at, number, n))
+                        del self.pending[k]
+                        break
+                else:
+                    continue
+                break
+            else:
+                self.fail(f"the numbers of {node.op.name} can't be followed")
+        return found
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+    def finish(self, result: Any) -> Ending | None:
+        """How the call ended; None (and a `reason`) if that can't be done again."""
+        self.tape.flush()
+        if self.tape.node is not ROOT:
+            self.fail("something is recorded that does not run")
+        if self.reason is None:
+            self.unexplained()
+        if self.reason is not None:
+            return None
+        end = Ending()
+        self.ending = end
+        self.made_storages: dict[int, int] = {}
+        self.made_tensors: dict[int, int] = {}
+        changed = [(i, t.grad) for i, t in enumerate(self.tensors) if t.grad is not self.grads[i]]
+        end.grads = [(i, -1 if g is None else self.describe_new(g)) for i, g in changed]
+        end.written = [(place, s.version - v) for s, place, v in self.versions.values() if s.version != v]
+        end.result = self.structure(result)
+        return end if self.reason is None else None
+
+    def unexplained(self) -> None:
+        """Changes in Python that a replay would not make."""
+        for check in (*self.world.watched, *self.world.announced):
+            if not check.holds():
+                self.fail(f"changes {check.name}")
+                return
+        for s, o, before in self.counts:
+            if id(s) not in self.stepping and [s.get(k) for k in o.counts] != before:
+                self.fail(f"{type(o).__name__} counts steps in a way that is not captured")
+        for schedule, held in self.schedules:
+            if id(schedule) not in self.stepping and not alike(list(schedule.__dict__.values()), list(held.values())):
+                self.fail(f"{type(schedule).__name__}.step() is not captured")
+
+    def add(self, spec: tuple) -> int:
+        self.ending.tensors.append(spec)
+        return len(self.ending.tensors) - 1
+
+    def describe_new(self, t: Tensor) -> int:
+        """`describe` for what can't be told by where it is, since it is only being put there."""
+        found = self.made_tensors.get(id(t))
+        own = next((i for i, o in enumerate(self.tensors) if t is o), None)
+        if found is None:
+            found = self.made_tensors[id(t)] = self.add(("own", own)) if own is not None else self.describe_made(t)
+        return found
+
+    def describe(self, t: Tensor) -> int:
+        """The number of a tensor among those of the ending."""
+        found = self.made_tensors.get(id(t))
+        if found is not None:
+            return found
+        for i, own in enumerate(self.tensors):
+            if t is own or t is own.grad:
+                self.made_tensors[id(t)] = number = self.add(("own" if t is own else "grad", i))
+                return number
+        self.made_tensors[id(t)] = number = self.describe_made(t)
+        return number
+
+    def describe_made(self, t: Tensor) -> int:
+        kind = type(t)
+        if kind not in (Tensor, Parameter, Buffer):
+            self.fail(f"gives a new {kind.__name__}")
+            return 0
+        rg = t.requires_grad
+        spent = None
+        if t._grad_fn is not None:
+            if not is_spent(t._grad_fn):
+                self.fail("its result can be differentiated, and Python records what for: trace the whole step, or call it under no_grad")
+                return 0
+            spent = Spent(t._grad_fn.name())
+        base = -1 if t._base is None else self.describe(t._base)
+        storage = t._storage
+        index = self.made_storages.get(id(storage))
+        if index is None:
+            place = self.place_of(storage)
+            if place is None:
+                self.fail("gives a tensor of unknown origin")
+                return 0
+            if place[0] == "own" and place[1] < len(self.arguments):
+                self.exact.add(place[1])
+            index = self.made_storages[id(storage)] = len(self.ending.storages)
+            self.ending.storages.append((place, storage.meta))
+        meta = None if t._meta is storage.meta else t._meta
+        return self.add(("new", index, meta, rg, base, spent, t._output_nr, kind, t._untracked))
+
+    def structure(self, x: Any) -> Any:
+        """A result with tensors replaced by their numbers."""
+        if isinstance(x, Tensor):
+            return Slot(self.describe(x))
+        if type(x) in (int, bool, str, bytes, type(None), complex):
+            return x
+        if type(x) is float:
+            return x
+        if type(x) in (tuple, list):
+            return type(x)([self.structure(v) for v in x])
+        if isinstance(x, tuple) and hasattr(x, "_fields"):
+            return type(x)(*[self.structure(v) for v in x])
+        if type(x) is dict or type(x).__name__ == "OrderedDict":
+            return type(x)((k, self.structure(v)) for k, v in x.items())
+        if any(x is v for v in self.world_objects()):
+            return x
+        if type(x).__module__ == "jitorch" or isinstance(x, (type, np.dtype)) or type(x).__name__ in ("dtype", "device", "Size"):
+            return x
+        self.fail(f"returns a {type(x).__name__}")
+        return None
+
+    def world_objects(self) -> list:
+        return [c.holder for c in (*self.world.watched, *self.world.announced)]
+
+
+def is_spent(node: GradNode) -> bool:
+    """Whether a backward pass has used up the graph behind a node."""
+    seen, stack = set(), [node]
+    while stack:
+        n = stack.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        if n.freed:
+            return True
+        stack.extend(e[0] for e in n.edges if e is not None and isinstance(e[0], GradNode))
+    return False

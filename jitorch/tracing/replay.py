@@ -1,0 +1,263 @@
+"""Doing captured calls again: guards, the tree of paths, and one replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd.node import GradNode, _sequence
+from ..changes import changes
+from ..graph.record import Storage
+from ..tensor import Tensor
+from .capture import Diverged, Ending, Event, Read, Run, Session, Slot
+from .world import Check, World, compiled_checks
+
+BRANCHES = 8        # values of one read that get a path of their own
+
+
+class Branch:
+    """Events up to a read, whose value picks the next branch, or up to the end of the call."""
+
+    __slots__ = ("events", "read", "children", "ending")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.read: Read | None = None
+        self.children: dict[bytes, Branch] = {}
+        self.ending: Ending | None = None
+
+
+class Replay:
+    """The state of one replay."""
+
+    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script")
+
+    def __init__(self, tensors: list[Tensor], arguments: int, constants: list[np.ndarray]):
+        self.tensors, self.arguments, self.constants = tensors, arguments, constants
+        self.numbers: list[tuple] = []
+        self.undo: list[Any] = []
+        self.results: list[list[tuple]] = []        # of each run: (buffer, address)
+        self.script: list[tuple] = []               # what a session needs to go on from here
+
+    def storage(self, place: tuple) -> Storage:
+        t: Any = self.tensors[place[1]]
+        return (t if place[0] == "own" else t.grad)._storage
+
+    def buffer(self, place: tuple) -> np.ndarray:
+        if place[0] == "out":
+            return self.results[place[1]][place[2]][0]
+        if place[0] == "made":
+            return self.constants[place[1]]
+        return self.storage(place).array()
+
+    def leaf(self, spec: tuple) -> tuple[np.ndarray, int]:
+        """(buffer, address)"""
+        place, start, span = spec
+        if place[0] == "out":
+            buffer, address = self.results[place[1]][place[2]]
+        elif place[0] == "made":
+            buffer, address = self.constants[place[1]], 0
+        else:
+            s = self.storage(place)
+            if s.tape is not None:
+                s.array()
+            if not s.address:
+                s.address = s.buffer.__array_interface__["data"][0]
+            buffer, address = s.buffer, s.address
+        if start is not None:
+            if place[0] == "own" and place[1] < self.arguments:
+                start += self.tensors[place[1]]._meta.offset
+            buffer = buffer[start : start + span]
+            address = 0
+        return buffer, address or buffer.__array_interface__["data"][0]
+
+    def run(self, run: Run) -> None:
+        leaves = [self.leaf(spec) for spec in run.leaves]
+        scalars = run.scalars
+        if run.fills:
+            scalars = scalars.copy()
+            for start, number, n in run.fills:
+                scalars[start : start + n] = self.numbers[number]
+        results = run.program.run([b for b, _ in leaves], [a for _, a in leaves], scalars)
+        self.results.append(results)
+        self.script.append(("run", run, results))
+
+    def take_back(self) -> None:
+        for undo in reversed(self.undo):
+            undo()
+        self.undo.clear()
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+    def end(self, end: Ending) -> Any:
+        for place, n in end.written:
+            self.storage(place).version += n
+        made: list[Any] = []
+        storages: list[Any] = []
+        for place, meta in end.storages:
+            if place[0] == "out":
+                buffer, address = self.results[place[1]][place[2]]
+                s = Storage(meta, buffer)
+                s.address = address
+            elif place[0] == "made":
+                s = Storage(meta, self.constants[place[1]].copy())
+            else:
+                s = self.storage(place)
+            storages.append(s)
+        for spec in end.tensors:
+            if spec[0] == "new":
+                made.append(new_tensor(spec, storages, made))
+            else:
+                t: Any = self.tensors[spec[1]]
+                made.append(t if spec[0] == "own" else t.grad)
+        for i, number in end.grads:
+            self.tensors[i].grad = None if number < 0 else made[number]
+        result = end.result
+        if result.__class__ is Slot:
+            return made[result.number]
+        return filled(result, made)
+
+
+def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
+    _, storage, meta, rg, base, spent, output, kind, untracked = spec
+    t = object.__new__(kind)
+    s = t._storage = storages[storage]
+    t._meta = s.meta if meta is None else meta
+    if rg:
+        t._rg = True
+    if base >= 0:
+        t._base = made[base]
+        t._seen = made[base]._writes
+    if untracked:
+        t._untracked = True
+    if spent is not None:
+        node = GradNode.__new__(GradNode)
+        node.op, node.metas, node.out_metas, node.edges, node.freed = spent, (), (t._meta,), (), True
+        node.seq = next(_sequence)
+        t._grad_fn, t._output_nr = node, 0
+    return t
+
+
+def filled(x: Any, made: list) -> Any:
+    """A result's structure with its tensors."""
+    if x.__class__ is Slot:
+        return made[x.number]
+    if type(x) in (tuple, list):
+        return type(x)([filled(v, made) for v in x])
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*[filled(v, made) for v in x])
+    if type(x) is dict or type(x).__name__ == "OrderedDict":
+        return type(x)((k, filled(v, made)) for k, v in x.items())
+    return x
+
+
+class Capture:
+    """The paths that calls took while the same guards held."""
+
+    def __init__(self, session: Session, objects: list):
+        world: World = session.world
+        self.objects = objects                          # arguments whose identity is part of the key
+        self.arguments = len(session.arguments)
+        self.held = session.tensors[self.arguments :]
+        self.watched, self.announced = world.watched, world.announced
+        self.first_broken = compiled_checks(self.watched)
+        self.structure = -1
+        self.constants = session.constants
+        self.overwritten = session.overwritten
+        self.has_grad = [g is not None for g in session.grads]
+        self.grad_metas: list[Any] = [None if g is None else g._meta for g in session.grads]
+        self.exact = {i: (t._meta.offset, t._storage.meta.shape) for i in session.exact for t in [session.arguments[i]]}
+        self.held_storages = {id(t._storage) for t in self.held}
+        self.aliases = [id(t._storage) if id(t._storage) in self.held_storages else 0 for t in session.arguments]
+        self.root = Branch()
+        self.eager: str | None = None                   # why calls that fit are not replayed
+        self.stale: str | None = None                   # why no call will fit any more
+        self.replays = 0
+        self.learned = len(world.learned.codes)
+        owners = session.tensors
+        self.watch_grads = [i for i, t in enumerate(owners) if t._rg]
+
+    def fits(self, arguments: list[Tensor]) -> Check | str | None:
+        """None, or what does not hold."""
+        if changes.structure != self.structure:
+            now = changes.structure
+            for check in self.announced:
+                if not check.holds():
+                    return check
+            self.structure = now
+        broken = self.first_broken()
+        if broken is not None:
+            return broken
+        n = self.arguments
+        for i in self.watch_grads:
+            g: Any = (arguments[i] if i < n else self.held[i - n]).grad
+            if (g is not None) is not self.has_grad[i]:
+                return "a gradient is there, or isn't"
+            if g is not None and g._meta is not self.grad_metas[i] and g._meta.key != self.grad_metas[i].key:
+                return "a gradient has another shape"
+        for i, held in self.exact.items():
+            t = arguments[i]
+            if (t._meta.offset, t._storage.meta.shape) != held:
+                return f"argument {i} lies elsewhere in its memory"
+        for t, known in zip(arguments, self.aliases, strict=True):
+            s = id(t._storage)
+            if known != s and (known or s in self.held_storages):
+                return "an argument shares memory with other tensors than before"
+        return None
+
+    def replay(self, arguments: list[Tensor]) -> tuple[bool, Any]:
+        """(True, the result), or (False, a script for a session) where a value was read that has no branch yet."""
+        constants = self.constants
+        if self.overwritten:
+            constants = [c.copy() if k in self.overwritten else c for k, c in enumerate(constants)]
+        state = Replay([*arguments, *self.held], self.arguments, constants)
+        branch = self.root
+        try:
+            while True:
+                for event in branch.events:
+                    event.do(state)
+                read = branch.read
+                if read is None:
+                    break
+                key = np.ascontiguousarray(read.look.values(state)).tobytes()
+                state.script.append(("read", read, key))
+                found = branch.children.get(key)
+                if found is None:
+                    state.take_back()
+                    return False, state.script
+                branch = found
+        except Diverged as why:
+            state.take_back()
+            self.stale = str(why)
+            return False, state.script
+        except BaseException:
+            state.take_back()
+            raise
+        self.replays += 1
+        assert branch.ending is not None
+        return True, state.end(branch.ending)
+
+    def insert(self, path: list[Event], ending: Ending) -> str | None:
+        """Add a path. Returns why not, if it can't be."""
+        branch, rest = self.root, list(path)
+        fresh = not branch.events and branch.read is None and branch.ending is None
+        while True:
+            cut = next((i for i, e in enumerate(rest) if isinstance(e, Read)), len(rest))
+            events = rest[:cut]
+            read: Any = rest[cut] if cut < len(rest) else None
+            if fresh:
+                branch.events, branch.read = events, read
+            elif not (len(events) == len(branch.events) and all(a.like(b) for a, b in zip(branch.events, events, strict=True))
+                      and (branch.read is None if read is None else branch.read is not None and read.like(branch.read))):
+                return "it did something else with the same state"
+            if read is None:
+                branch.ending = ending
+                return None
+            key, rest = read.key, rest[cut + 1 :]
+            found = branch.children.get(key)
+            fresh = found is None
+            if found is None:
+                if len(branch.children) >= BRANCHES:
+                    return f"more than {BRANCHES} values of a number that is read into Python"
+                found = branch.children[key] = Branch()
+            branch = found

@@ -1,0 +1,330 @@
+"""What users hold: a traced function, a traced module, and the functions that make them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from typing import Any
+
+from .. import dtypes
+from ..autograd.node import state as autograd_state
+from ..graph.record import ROOT, local
+from ..nn.modules.module import Module
+from ..tensor import Tensor
+from .capture import Session
+from .observe import Learned, Observer
+from .replay import Capture
+from .world import PLAIN, Check, World
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
+BACKENDS = ("inductor", "eager", "aot_eager", "jitorch")
+
+KEPT = 16           # captures of one signature
+SIGNATURES = 256
+ATTEMPTS = 5        # calls of one signature that may fail to be captured before it runs as plain Python
+
+
+# -- what a call looks like --------------------------------------------------------------------------------------------
+def key_of(t: Tensor) -> tuple:
+    m, s = t._meta, t._storage
+    rg = t._rg if t._base is None else t.requires_grad
+    if m is s.meta:
+        return (m.shape, m.dtype, rg, t.__class__, t._grad_fn is not None)
+    part = 0 < m.numel <= s.meta.numel // 4
+    where = None if part else (m.offset, s.meta.shape)
+    return (m.shape, m.dtype, rg, t.__class__, t._grad_fn is not None, m.strides, where)
+
+
+def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
+    """A hashable key for an argument. Its tensors and the objects known by identity are appended to the lists."""
+    if isinstance(x, Tensor):
+        for i, t in enumerate(tensors):
+            if t is x:
+                return ("again", i)
+        tensors.append(x)
+        return key_of(x)
+    kind = type(x)
+    if kind is float:
+        return (kind, x.hex())
+    if kind in (tuple, list):
+        return (kind, *[flatten(v, tensors, objects) for v in x])
+    if kind is dict or kind.__name__ == "OrderedDict":
+        return (kind, *[(flatten(k, tensors, objects), flatten(v, tensors, objects)) for k, v in x.items()])
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return (kind, *[flatten(v, tensors, objects) for v in x])
+    if isinstance(x, PLAIN):
+        try:
+            hash(x)
+            return (kind, x)
+        except TypeError:
+            return (kind, repr(x))
+    objects.append(x)
+    return ("object", id(x))
+
+
+class Entry:
+    """The captures of one signature."""
+
+    __slots__ = ("captures", "failures", "reason", "objects")
+
+    def __init__(self, objects: list):
+        self.captures: list[Capture] = []
+        self.failures = 0
+        self.reason: str | None = None
+        self.objects = objects          # alive, so that their ids stay theirs
+
+
+class TracedFunction:
+    """A function that was traced: captured when it is called, replayed when what it depends on is as it was."""
+
+    def __init__(self, function: Callable):
+        self.original = function
+        self.__traced__ = function
+        self.learned = Learned()
+        self.entries: dict[Any, Entry] = {}
+        self.lock = threading.RLock()
+        self.history: list[str] = []        # why it was captured again, or not at all
+        update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        tape = local.tape
+        if tape.capture is not None or autograd_state.anomaly:
+            return self.original(*args, **kwargs)
+        if tape.node is not ROOT:
+            tape.flush()
+        tensors: list[Tensor] = []
+        objects: list = []
+        key = (autograd_state.enabled, dtypes.get_default_dtype(), *[flatten(x, tensors, objects) for x in args])
+        if kwargs:
+            key = (*key, "named", *[(k, flatten(v, tensors, objects)) for k, v in kwargs.items()])
+        if len(tensors) > 1 and len({id(t._storage) for t in tensors}) != len(tensors):
+            key = (*key, shared(tensors))
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.new_entry(key, objects)
+        broken: Check | str | None = None
+        for capture in entry.captures:
+            broken = capture.fits(tensors)
+            if broken is None:
+                if capture.eager is not None:
+                    return self.original(*args, **kwargs)
+                if capture is not entry.captures[0]:
+                    entry.captures.remove(capture)
+                    entry.captures.insert(0, capture)
+                done, result = capture.replay(tensors)
+                if done:
+                    return result
+                if capture.stale is not None:
+                    self.note(f"captured again: {capture.stale}")
+                    entry.captures.remove(capture)
+                    return self.capture(entry, tensors, objects, args, kwargs, None, result)
+                return self.capture(entry, tensors, objects, args, kwargs, capture, result)
+        if entry.failures >= ATTEMPTS:
+            return self.original(*args, **kwargs)
+        if broken is not None:
+            self.note(f"captured again: {broken} is not as it was" if isinstance(broken, Check) else f"captured again: {broken}")
+        return self.capture(entry, tensors, objects, args, kwargs)
+
+    def new_entry(self, key: Any, objects: list) -> Entry:
+        with self.lock:
+            while len(self.entries) >= SIGNATURES:
+                self.entries.pop(next(iter(self.entries)))
+            return self.entries.setdefault(key, Entry(objects))
+
+    def note(self, what: str) -> None:
+        if what not in self.history[-20:]:
+            self.history.append(what)
+            del self.history[:-200]
+
+    def capture(self, entry: Entry, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict,
+                capture: Capture | None = None, script: list | None = None) -> Any:
+        """Call the function and watch. capture: the one that this call fits, whose replay went where no call went before."""
+        tape = local.tape
+        with self.lock:
+            world = World(self.learned).walk((self.original, "the function"), *((o, "an argument") for o in objects))
+            session = Session(tape, tensors, world, script)
+            if autograd_state.enabled and any(t._grad_fn is not None for t in session.tensors):
+                session.fail("a tensor that it uses has a history of its own")
+            ending = None
+            tape.capture = session
+            try:
+                with Observer() as observer:
+                    result = self.original(*args, **kwargs)
+                new = self.learned.add(observer.codes)
+                if observer.reason is not None:
+                    session.fail(observer.reason)
+                elif new:
+                    session.fail("the first run of its code")
+                ending = session.finish(result)
+                again: list[Tensor] = []
+                for x in (*args, *kwargs.values()):
+                    flatten(x, again, [])
+                if ending is not None and not (len(again) == len(tensors) and all(a is b for a, b in zip(again, tensors, strict=True))):
+                    session.fail("changes an argument")
+                    ending = None
+            finally:
+                tape.capture = None
+            self.keep(entry, session, ending, objects, capture)
+            return result
+
+    def keep(self, entry: Entry, session: Session, ending: Any, objects: list, capture: Capture | None) -> None:
+        reason = session.reason
+        if ending is not None:
+            made = capture is None
+            if capture is None:
+                capture = Capture(session, objects)
+            elif session.constants:
+                reason = "a branch makes constants"
+            if reason is None:
+                reason = capture.insert(session.path, ending)
+            if reason is None:
+                if made:
+                    entry.captures.insert(0, capture)
+                    del entry.captures[KEPT:]
+                    if len(entry.captures) == KEPT:
+                        entry.failures += 1
+                return
+        self.note(f"not captured: {reason}")
+        entry.reason = reason
+        entry.failures += 1
+        if capture is not None and capture in entry.captures:
+            if reason == "the first run of its code":
+                entry.captures.remove(capture)          # its guards don't cover the code of the new branch
+                entry.failures -= 1
+            else:
+                capture.eager = reason
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: bound to the instance."""
+        if instance is None:
+            return self
+        import functools
+        return functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<traced {getattr(self.original, '__qualname__', self.original)}>"
+
+
+def shared(tensors: list[Tensor]) -> tuple:
+    """How arguments share memory, and where in it they lie."""
+    first: dict[int, int] = {}
+    found = []
+    for i, t in enumerate(tensors):
+        s = t._storage
+        found.append((first.setdefault(id(s), i), t._meta.offset, s.meta.shape))
+    return tuple(found)
+
+
+# -- modules -----------------------------------------------------------------------------------------------------------
+class TracedModule(Module):
+    """A module that shares everything with another one, and calls it as a traced function."""
+
+    def __init__(self, module: Module):
+        super().__init__()
+        state = self.__dict__
+        state["__traced__"] = module
+        for name in ("_parameters", "_buffers", "_modules"):
+            state[name] = getattr(module, name)
+        state["training"] = module.training
+        state["traced"] = TracedFunction(module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["traced"](*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Any:
+        self.__dict__["__traced__"].train(mode)
+        self.__dict__["training"] = mode
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["__traced__"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["__traced__"] if "__traced__" in self.__dict__ else super(), name, value)
+        if name == "training":
+            self.__dict__["training"] = value
+
+    def _get_name(self) -> str:
+        return f"Traced{type(self.__dict__['__traced__']).__name__}"
+
+
+# -- what users call ---------------------------------------------------------------------------------------------------
+def trace(function: Any, example_inputs: Any = None, *, example_kwarg_inputs: Mapping[str, Any] | None = None) -> Any:
+    """A callable that does what `function` does, without its Python code where that is right: for a module, a Module with
+    the same parameters.
+
+    function: a function, or a module; a whole training step, for example. example_inputs: a tuple of arguments (or one
+    tensor) to call it with now; without them it is captured when it is called. TypeError for what can't be called.
+
+    The first call runs Python, and shows which code is run; the second one is captured; later calls replay what was
+    captured as long as everything that the code reads is as it was: shapes, dtypes, arguments, attributes of modules,
+    closures, globals, the settings of optimizers. Otherwise it is captured again. A value that is read into Python (`if
+    loss > best`) picks a branch. What can't be replayed (printing, files, changed lists) runs as Python code;
+    `explain()` says so.
+
+    >>> import jitorch as torch
+    >>> w = torch.ones(3, requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1)
+    >>> @torch.trace
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = ((w * x) ** 2).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [round(step(torch.ones(3)).item(), 4) for _ in range(4)]
+    [3.0, 1.92, 1.2288, 0.7864]
+    """
+    if not callable(function):
+        raise TypeError(f"trace: expected a function or a module, got {type(function).__name__}")
+    traced: Any = TracedModule(function) if isinstance(function, Module) else TracedFunction(function)
+    if example_inputs is not None or example_kwarg_inputs is not None:
+        if isinstance(example_inputs, (Tensor, Mapping)):
+            example_inputs = (example_inputs,)
+        traced(*tuple(example_inputs or ()), **dict(example_kwarg_inputs or {}))
+    return traced
+
+
+def compile(
+    model: Callable | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = "inductor",
+    mode: str | None = None,
+    options: dict | None = None,
+    disable: bool = False,
+) -> Any:
+    """`torch.compile`: `trace` under PyTorch's name, also as a decorator.
+
+    The arguments are PyTorch's; they are checked. disable: the function itself is returned. fullgraph, dynamic, mode and
+    options change nothing: what can't be captured runs as Python, and no kernel depends on sizes. RuntimeError for an
+    unknown mode, for mode and options together, for a backend of one's own: there is no graph to give to it.
+    AssertionError for what can't be called.
+
+    >>> import jitorch as torch
+    >>> @torch.compile
+    ... def f(x):
+    ...     return torch.sin(x) ** 2 + torch.cos(x) ** 2
+    >>> f(torch.tensor(0.5))
+    tensor(1.)
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode is not None and mode not in MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES)}")
+    if backend not in BACKENDS:
+        raise RuntimeError(
+            f"Invalid backend: {backend!r}. jitorch compiles by itself; these names are accepted: {', '.join(BACKENDS)}"
+        )
+
+    def decorate(function: Any) -> Any:
+        if not callable(function):
+            raise AssertionError(f"A callable function is expected, but {type(function)} is provided.")
+        return function if disable else trace(function)
+
+    return decorate if model is None else decorate(model)

@@ -1,0 +1,510 @@
+"""The Python state that a call can read, found by a walk from the traced function; and the guards on it.
+
+A `World` is made before a call. It starts at the function and the arguments that are no tensors, and follows closure cells,
+globals and imports that the code names, attributes whose names occur in the code that ran before, containers, functions,
+classes, modules, optimizers. What it passes becomes a *check*; a replay is right as long as every check holds. What can't
+be guarded (an open file, an iterator, a large array of NumPy) is a `problem`: such a call is run as plain Python.
+
+Checks come in two lists. `watched` are those that nothing announces (a global, an item of a list): a generated function
+looks at them in every call. `announced` are those whose change is counted (`changes.structure`: modules, parameters, flags
+of tensors): they are looked at again only when the count has moved.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import enum
+import functools
+import gc
+import re
+import sys
+import types
+from collections.abc import Callable
+from math import copysign
+from operator import is_
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from ..device import device
+from ..dtypes import dtype
+from ..graph.record import Size
+from ..nn.modules.module import Module
+from ..ops.dispatch import Op
+from ..ops.random import Generator
+from ..optim.lr_scheduler import LRScheduler
+from ..optim.optimizer import Optimizer
+from ..tensor import Tensor
+from .observe import Learned, globals_of, kind_of
+
+FIELDS = collections.namedtuple("FIELDS", "x")
+MISSING = type("MISSING", (), {"__repr__": lambda self: "missing"})()
+PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis), range, slice, np.generic, np.dtype, Size, dtype, device, enum.Enum,
+         re.Pattern, PurePath, Op)  # fmt: skip
+CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+             types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, type(vars(FIELDS)["x"]),
+             np.ufunc, type(np.sum))  # fmt: skip
+LARGEST = 4096          # items of containers that are watched
+SMALL_ARRAY = 64
+TABLES = ("_parameters", "_buffers", "_modules")
+SETTINGS_APART = frozenset(("lr", "initial_lr", "params"))
+READ_SETTINGS = frozenset(("param_groups", "state", "state_dict", "get_last_lr", "get_lr", "_last_lr", "base_lrs", "defaults"))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are the same object, or equal numbers, strings, tuples of those, of one type."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return a == b and copysign(1, a) == copysign(1, b) or (a != a and b != b)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, types.MethodType):
+        return a.__self__ is b.__self__ and a.__func__ is b.__func__
+    if isinstance(a, (int, str, bytes, complex, range, slice, np.dtype, device, PurePath)):
+        return bool(a == b)
+    if isinstance(a, np.generic):
+        return a.tobytes() == b.tobytes()
+    return False
+
+
+def settings_of(group: dict) -> tuple:
+    """What chooses an optimizer's formulas: flags, and which numbers are zero. (The numbers themselves are read in every step.)"""
+    return tuple([(k, v if v is None or isinstance(v, (bool, str)) else bool(v)) for k, v in group.items() if k not in SETTINGS_APART])
+
+
+class Check:
+    """One fact: `kind` says what `holder` (and `key`) must still give `value`. `name` is for people."""
+
+    __slots__ = ("kind", "holder", "key", "value", "name")
+
+    def __init__(self, kind: str, holder: Any, key: Any, value: Any, name: str):
+        self.kind, self.holder, self.key, self.value, self.name = kind, holder, key, value, name
+
+    def holds(self) -> bool:
+        return HOLDS[self.kind](self.holder, self.key, self.value)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def cell_value(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING
+
+
+def alike(a, b) -> bool:
+    return len(a) == len(b) and (all(map(is_, a, b)) or all(map(same, a, b)))
+
+
+HOLDS: dict[str, Callable[[Any, Any, Any], bool]] = {
+    "item": lambda d, k, v: same(d.get(k, MISSING), v),
+    "cell": lambda c, k, v: same(cell_value(c), v),
+    "sequence": lambda s, k, v: alike(s, v),
+    "set": lambda s, k, v: len(s) == len(v) and s == v,
+    "dict": lambda d, k, v: alike(d.keys(), k) and alike(d.values(), v),
+    "size": lambda d, k, v: len(d) == v,
+    "attribute": lambda o, k, v: same(getattr(o, k, MISSING), v),
+    "type": lambda o, k, v: type(o) is v,
+    "array": lambda a, k, v: (a.shape, a.dtype, a.tobytes()) == v,
+    "settings": lambda g, k, v: settings_of(g) == v,
+    "state": lambda s, k, v: alike([x for n, x in s.items() if n not in k], v),
+    "tensor": lambda t, k, v: alike(facts_of(t), v),
+}
+
+
+def facts_of(t: Tensor) -> tuple:
+    return (t._storage, t._meta, t._rg, t._grad_fn, t._base, None if t._hooks is None else tuple(t._hooks),
+            None if t._post_hooks is None else tuple(t._post_hooks))
+
+
+class World:
+    """What a walk found: see the module. `tensors`: those that are reached, by identity."""
+
+    def __init__(self, learned: Learned):
+        self.learned = learned
+        self.watched: list[Check] = []
+        self.announced: list[Check] = []
+        self.effects: list[Check] = []              # not guarded, but a call must leave them as they are
+        self.tensors: list[Tensor] = []
+        self.schedulers: list[LRScheduler] = []
+        self.optimizers: list[Optimizer] = []
+        self.problem: str | None = None
+        self.functions: set[types.CodeType] = set()
+        self.seen: dict[int, Any] = {}
+        self.stack: list[tuple[Any, str]] = []
+        self.items = 0
+
+    # -- the walk --------------------------------------------------------------------------------------------------
+    def walk(self, *roots: tuple[Any, str]) -> World:
+        """From the roots (value, name), and from all code that has been seen to run."""
+        self.stack += roots
+        self.drain()
+        for code, names in self.learned.codes.items():
+            self.add_globals(code, names)
+        self.drain()
+        while lost := {c for c in self.learned.codes if c not in self.functions and not self.is_inner(c)}:
+            for f in gc.get_referrers(*lost):
+                if isinstance(f, types.FunctionType) and f.__code__ in lost:
+                    self.visit(f, f.__qualname__)
+            if lost - self.functions:
+                # run once and gone (a lambda that was passed on): what it closed over came from code that is known
+                self.functions |= lost
+            self.drain()
+        self.seen = {}
+        return self
+
+    def is_inner(self, code: types.CodeType) -> bool:
+        """Whether it is defined within other code that ran: made anew in every call."""
+        return any(code in outer.co_consts for outer in self.learned.codes if outer is not code)
+
+    def drain(self) -> None:
+        while self.stack:
+            self.visit(*self.stack.pop())
+
+    def fail(self, why: str) -> None:
+        if self.problem is None:
+            self.problem = why
+
+    def watch(self, kind: str, holder: Any, key: Any, value: Any, name: str, *, announced: bool = False) -> None:
+        (self.announced if announced else self.watched).append(Check(kind, holder, key, value, name))
+
+    def reads(self, name: Any) -> bool:
+        return self.learned.every or name in self.learned.names
+
+    def visit(self, x: Any, name: str) -> None:
+        if isinstance(x, PLAIN) or x is MISSING:
+            return
+        if id(x) in self.seen:
+            return
+        self.seen[id(x)] = x
+        self.items += 1
+        if isinstance(x, Tensor):
+            self.visit_tensor(x, name)
+        elif isinstance(x, Module):
+            self.visit_module(x, name)
+        elif isinstance(x, Optimizer):
+            self.visit_optimizer(x, name)
+        elif isinstance(x, LRScheduler):
+            self.visit_scheduler(x, name)
+        elif isinstance(x, Generator):
+            pass                            # draws are part of what is captured
+        elif isinstance(x, types.FunctionType):
+            self.visit_function(x, name)
+        elif isinstance(x, types.MethodType):
+            self.stack += ((x.__self__, name), (x.__func__, name))
+        elif isinstance(x, functools.partial):
+            self.stack += ((x.func, name), (x.args, name), (x.keywords, name))
+        elif isinstance(x, types.ModuleType):
+            self.visit_python_module(x, name)
+        elif isinstance(x, type):
+            self.visit_class(x, name)
+        elif isinstance(x, (property, staticmethod, classmethod, functools.cached_property)):
+            parts = (x.fget, x.fset, x.fdel) if isinstance(x, property) else (x.func if isinstance(x, functools.cached_property) else x.__func__,)
+            self.stack += [(p, name) for p in parts if p is not None]
+        elif isinstance(x, CALLABLES):
+            owner = getattr(x, "__self__", None)
+            if owner is not None and not isinstance(owner, (type, types.ModuleType)):
+                self.stack.append((owner, name))        # a method of an object: its state counts
+        elif isinstance(x, np.ndarray):
+            if x.size > SMALL_ARRAY or x.dtype.hasobject:
+                self.fail(f"{name} is a NumPy array of {x.size} elements: pass it as a tensor")
+            else:
+                self.watch("array", x, None, (x.shape, x.dtype, x.tobytes()), name)
+        elif isinstance(x, (list, tuple, collections.deque)):
+            self.visit_sequence(x, name)
+        elif isinstance(x, (set, frozenset)):
+            self.count(len(x), name)
+            if not isinstance(x, frozenset):
+                self.watch("set", x, None, frozenset(x), name)
+            self.stack += [(v, f"an element of {name}") for v in x]
+        elif isinstance(x, (dict, types.MappingProxyType)):
+            self.visit_dict(x, name)
+        elif "__traced__" in getattr(x, "__dict__", ()):
+            self.stack.append((x.__dict__["__traced__"], name))
+        else:
+            self.visit_object(x, name)
+
+    def count(self, n: int, name: str) -> None:
+        self.items += n
+        if self.items > LARGEST * 16 or n > LARGEST:
+            self.fail(f"{name} is too large to be guarded")
+
+    # -- kinds of values -------------------------------------------------------------------------------------------
+    def visit_tensor(self, t: Tensor, name: str) -> None:
+        self.tensors.append(t)
+        t.requires_grad     # noqa: B018  (a view learns of its base's history)
+        self.watch("tensor", t, None, facts_of(t), name, announced=True)
+        for hooks in (t._hooks, t._post_hooks):
+            self.stack += [(h, f"a hook of {name}") for h in hooks or ()]
+        for k, v in vars(t).items():
+            if not k.startswith("_") and k not in ("grad", "persistent", "name") and self.reads(k):
+                self.watch("item", t.__dict__, k, v, f"{name}.{k}")
+                self.stack.append((v, f"{name}.{k}"))
+
+    def visit_module(self, m: Module, name: str) -> None:
+        state = m.__dict__
+        traced = state.get("__traced__")
+        if traced is not None:
+            self.stack.append((traced, name))
+            return
+        self.watch("dict", state, tuple(state), tuple(state.values()), name, announced=True)
+        library = kind_of_class(type(m)) == "library"
+        for k, v in state.items():
+            if isinstance(v, PLAIN):
+                continue
+            if k in TABLES or isinstance(v, collections.OrderedDict) and k.endswith("hooks"):
+                self.watch("dict", v, tuple(v), tuple(v.values()), f"{name}.{k}", announced=True)
+                self.stack += [(x, f"{name}.{n}") for n, x in v.items()]
+            elif k == "_non_persistent_buffers_set":
+                continue
+            elif library or self.reads(k):
+                self.stack.append((v, f"{name}.{k}"))
+        self.stack.append((type(m), type(m).__name__))
+
+    def visit_optimizer(self, o: Optimizer, name: str) -> None:
+        self.optimizers.append(o)
+        exact = self.learned.every or not READ_SETTINGS.isdisjoint(self.learned.names)
+        self.watch("item", o.__dict__, "param_groups", o.param_groups, f"{name}.param_groups")
+        self.watch("item", o.__dict__, "state", o.state, f"{name}.state")
+        self.watch("sequence", o.param_groups, None, tuple(o.param_groups), f"{name}.param_groups")
+        for i, g in enumerate(o.param_groups):
+            where = f"{name}.param_groups[{i}]"
+            params = g["params"]
+            self.watch("item", g, "params", params, where)
+            self.watch("sequence", params, None, tuple(params), f"{where}['params']")
+            if exact:
+                self.watch("dict", g, tuple(g), tuple(g.values()), where)
+            else:
+                self.watch("settings", g, None, settings_of(g), f"{where} (settings)")
+            self.stack += [(p, f"{where}['params'][{k}]") for k, p in enumerate(params)]
+            self.stack += [(v, f"{where}[{k!r}]") for k, v in g.items() if k != "params"]
+        counts = () if exact else o.counts
+        self.watch("dict", o.state, tuple(o.state), tuple(o.state.values()), f"{name}.state")
+        for p, s in o.state.items():
+            if not isinstance(s, dict):
+                self.fail(f"{name}.state has an entry of type {type(s).__name__}")
+                continue
+            held = tuple([v for k, v in s.items() if k not in counts])
+            if held:
+                self.watch("state", s, counts, held, f"{name}.state of {list(p.shape) if isinstance(p, Tensor) else p}")
+            self.stack += [(v, f"{name}.state[...][{k!r}]") for k, v in s.items() if isinstance(v, Tensor)]
+            for v in s.values():
+                if not isinstance(v, (*PLAIN, Tensor)):
+                    self.fail(f"{name}.state holds a {type(v).__name__}")
+        for k, v in o.__dict__.items():
+            if k in ("param_groups", "state", "defaults"):
+                continue
+            if isinstance(v, collections.OrderedDict) and k.endswith("hooks"):
+                self.watch("dict", v, tuple(v), tuple(v.values()), f"{name}.{k}", announced=True)
+                self.stack += [(h, f"{name}.{k}") for h in v.values()]
+            elif k not in ("_in_step", "_opt_called"):
+                self.watch("item", o.__dict__, k, v, f"{name}.{k}")
+                self.stack.append((v, f"{name}.{k}"))
+        self.stack.append((type(o), type(o).__name__))
+
+    def visit_scheduler(self, s: LRScheduler, name: str) -> None:
+        self.schedulers.append(s)
+        for k, v in s.__dict__.items():
+            if k == "optimizer":
+                self.stack.append((v, f"{name}.optimizer"))
+            elif self.reads(k):
+                self.watch("item", s.__dict__, k, v, f"{name}.{k}")
+        self.stack.append((type(s), type(s).__name__))
+
+    def visit_function(self, f: types.FunctionType, name: str) -> None:
+        if kind_of(f.__code__) == "library" and not f.__closure__:
+            return
+        original = getattr(f, "__traced__", None)
+        if original is not None:
+            self.stack.append((original, name))
+        self.functions.add(f.__code__)
+        if kind_of(f.__code__) != "library":
+            self.watch("attribute", f, "__code__", f.__code__, f"the code of {name}")
+            if f.__defaults__ is not None:
+                self.watch("attribute", f, "__defaults__", f.__defaults__, f"the defaults of {name}")
+                self.stack.append((f.__defaults__, f"the defaults of {name}"))
+            if f.__kwdefaults__ is not None:
+                self.stack.append((f.__kwdefaults__, f"the defaults of {name}"))
+            for k, v in vars(f).items():
+                if self.reads(k):
+                    self.watch("item", f.__dict__, k, v, f"{name}.{k}")
+                    self.stack.append((v, f"{name}.{k}"))
+            if kind_of(f.__code__) == "user" or f.__code__ in self.learned.codes:
+                self.add_globals(f.__code__, f.__globals__)
+        for cell, variable in zip(f.__closure__ or (), f.__code__.co_freevars, strict=True):
+            value = cell_value(cell)
+            self.watch("cell", cell, None, value, variable)
+            self.stack.append((value, variable))
+
+    def add_globals(self, code: types.CodeType, where: dict) -> None:
+        if ("globals", id(where), code) in self.seen:
+            return
+        self.seen["globals", id(where), code] = where  # type: ignore[index]
+        if kind_of(code) == "user" and code not in self.learned.codes:
+            return                          # it has not run
+        names, modules = globals_of(code)
+        for name in sorted(names):
+            value = where.get(name, MISSING)
+            self.watch_global(where, name, value)
+            if value is MISSING:
+                value = getattr(builtins, name, MISSING)
+            self.stack.append((value, name))
+        for name in sorted(modules):
+            module = sys.modules.get(name)
+            if module is not None:
+                self.stack.append((module, name))
+                self.stack.append((sys.modules.get(name.split(".")[0]), name.split(".")[0]))
+
+    def watch_global(self, where: dict, name: str, value: Any) -> None:
+        key = ("global", id(where), name)
+        if key not in self.seen:
+            self.seen[key] = where  # type: ignore[index]
+            self.watch("item", where, name, value, name)
+
+    def visit_python_module(self, m: types.ModuleType, name: str) -> None:
+        if m.__name__.split(".")[0] == "jitorch":
+            if m.__name__ == "jitorch.config" and not {"tier", "check", "debug"}.isdisjoint(self.learned.names):
+                self.fail("reads jitorch.config")
+            return
+        kind = module_kind(m)
+        for k in sorted(self.learned.names) if not self.learned.every else sorted(vars(m)):
+            v = vars(m).get(k, MISSING)
+            if v is MISSING or isinstance(v, PLAIN) and kind != "user":
+                continue
+            if kind == "user":
+                self.watch_global(vars(m), k, v)
+                self.stack.append((v, f"{name}.{k}"))
+            elif isinstance(v, types.ModuleType):
+                self.stack.append((v, f"{name}.{k}"))
+            elif not isinstance(v, (type, types.FunctionType, *CALLABLES[1:])) and not isinstance(v, types.BuiltinFunctionType):
+                self.fail(f"uses {name}.{k}, which can't be guarded")
+            elif isinstance(v, types.BuiltinFunctionType) and not isinstance(v.__self__, (type(None), types.ModuleType, type)):
+                self.fail(f"uses {name}.{k}, which has a state of its own")
+
+    def visit_class(self, c: type, name: str) -> None:
+        for base in c.__mro__:
+            if base is object or kind_of_class(base) != "user":
+                continue
+            held = vars(base)
+            found = [k for k, v in held.items() if self.reads(k) or getattr(v, "__code__", None) in self.learned.codes]
+            for k in found:
+                if k in ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__dataclass_fields__", "__dataclass_params__"):
+                    continue
+                self.watch("item", held, k, held[k], f"{base.__name__}.{k}")
+                self.stack.append((held[k], f"{base.__name__}.{k}"))
+            if ("class", base) not in self.seen:
+                self.seen["class", base] = base  # type: ignore[index]
+                self.watch("size", held, None, len(held), f"the attributes of {base.__name__}")
+
+    def visit_sequence(self, x: Any, name: str) -> None:
+        self.count(len(x), name)
+        if not isinstance(x, tuple):
+            self.watch("sequence", x, None, tuple(x), name)
+        self.stack += [(v, f"{name}[{i}]") for i, v in enumerate(x)]
+        self.attributes(x, name)
+
+    def visit_dict(self, x: Any, name: str) -> None:
+        self.count(len(x), name)
+        self.watch("dict", x, tuple(x), tuple(x.values()), name)
+        self.stack += [(v, f"{name}[{k!r}]") for k, v in x.items()]
+        self.stack += [(k, f"a key of {name}") for k in x]
+        self.attributes(x, name)
+
+    def attributes(self, x: Any, name: str) -> None:
+        """Those of an instance of a Python class, by the names that are read."""
+        kind = type(x)
+        if kind.__flags__ & (1 << 9) == 0:          # no class made in Python
+            return
+        state = getattr(x, "__dict__", None)
+        every = kind_of_class(kind) == "library"
+        if isinstance(state, dict):
+            for k, v in state.items():
+                if every or self.reads(k):
+                    self.watch("item", state, k, v, f"{name}.{k}")
+                    self.stack.append((v, f"{name}.{k}"))
+            self.watch("size", state, None, len(state), f"the attributes of {name}")
+        for base in kind.__mro__:
+            slots = vars(base).get("__slots__", ())
+            for k in (slots,) if isinstance(slots, str) else slots:
+                if k not in ("__dict__", "__weakref__") and (every or self.reads(k)):
+                    v = getattr(x, k, MISSING)
+                    self.watch("attribute", x, k, v, f"{name}.{k}")
+                    self.stack.append((v, f"{name}.{k}"))
+        self.watch("type", x, None, kind, f"the type of {name}")
+        self.stack.append((kind, kind.__name__))
+
+    def visit_object(self, x: Any, name: str) -> None:
+        kind = type(x)
+        for base in kind.__mro__:
+            if base is not object and base.__flags__ & (1 << 9) == 0 or base.__module__ in ("random", "threading", "io", "_io", "queue"):
+                self.fail(f"{name} is a {kind.__module__}.{kind.__qualname__}, whose state can't be guarded")
+                return
+        self.attributes(x, name)
+
+
+def kind_of_class(c: type) -> str:
+    module = c.__module__
+    if module.split(".")[0] == "jitorch":
+        return "library"
+    if c.__flags__ & (1 << 9) == 0:
+        return "builtin"
+    found = sys.modules.get(module)
+    return "user" if found is None else module_kind(found)
+
+
+def module_kind(m: types.ModuleType) -> str:
+    """As observe.kind_of."""
+    name = getattr(m, "__file__", None)
+    if name is None:
+        return "standard" if m.__name__ in sys.builtin_module_names or m.__name__ == "sys" else "user"
+    if m.__name__.split(".")[0] in ("jitorch",):
+        return "library"
+    from .observe import LIBRARIES, STANDARD
+    if name.startswith(LIBRARIES) or name.startswith(STANDARD) and "-packages" not in name:
+        return "standard"
+    return "user"
+
+
+# -- the function that a call runs -------------------------------------------------------------------------------------
+def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
+    """A function that returns the first check that does not hold, or None. Written out, since it runs in every call."""
+    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "MISSING": MISSING, "checks": checks}
+    lines = ["def first_broken():", "  try:"]
+    for i, c in enumerate(checks):
+        names[f"h{i}"], names[f"k{i}"], names[f"v{i}"] = c.holder, c.key, c.value
+        if c.kind == "item":
+            now = f"h{i}.get({c.key!r}, MISSING)" if isinstance(c.key, str) else f"h{i}.get(k{i}, MISSING)"
+        elif c.kind == "cell" and c.value is not MISSING:
+            now = f"h{i}.cell_contents"
+        elif c.kind == "attribute" and c.value is not MISSING and c.key.isidentifier():
+            now = f"h{i}.{c.key}"
+        elif c.kind == "size":
+            lines.append(f"    if len(h{i}) != {c.value}: return checks[{i}]")
+            continue
+        elif c.kind == "type":
+            lines.append(f"    if type(h{i}) is not v{i}: return checks[{i}]")
+            continue
+        elif c.kind == "sequence":
+            lines.append(f"    if not (len(h{i}) == {len(c.value)} and all(map(is_, h{i}, v{i}))) and not checks[{i}].holds(): return checks[{i}]")
+            continue
+        elif c.kind == "state":
+            held = [k for k in c.holder if k not in c.key]
+            tests = [f"h{i}.get({k!r}) is not v{i}_{n}" for n, k in enumerate(held)]
+            names.update({f"v{i}_{n}": c.holder[k] for n, k in enumerate(held)})
+            lines.append(f"    if (len(h{i}) != {len(c.holder)} or {' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
+            continue
+        else:
+            lines.append(f"    if not checks[{i}].holds(): return checks[{i}]")
+            continue
+        lines.append(f"    if {now} is not v{i} and not same({now}, v{i}): return checks[{i}]")
+    lines += ["    return None", "  except (ValueError, AttributeError):         # an emptied cell, a deleted attribute",
+              "    return next((c for c in checks if not c.holds()), None)"]
+    exec(compile("\n".join(lines), "<guards>", "exec"), names)
+    return names["first_broken"]
