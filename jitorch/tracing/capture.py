@@ -9,6 +9,7 @@ to do or to look at:
 | Step | an optimizer's group | counts one step more; its numbers (learning rate, bias corrections) go into the next run |
 | Call | a learning rate schedule | called |
 | Check | an operation looked at known values (an index, a probability) | looked at again; raises the user's error |
+| Made | a tensor is made of Python values | there again |
 | Run | a flush | the program runs on the buffers of this call |
 | Read | a value was read into Python | its bytes choose how the path goes on |
 
@@ -168,6 +169,24 @@ class Check(Event):
         return isinstance(other, Check) and self.look == other.look
 
 
+class Made(Event):
+    """A constant: made from Python values, which are guarded. written: a program writes into it, so that each call needs its own."""
+
+    __slots__ = ("number", "values", "written")
+
+    def __init__(self, number: int, values: np.ndarray):
+        self.number, self.values, self.written = number, values, False
+
+    def do(self, replay) -> None:
+        replay.constants.append(self.values.copy() if self.written else self.values)
+
+    def like(self, other) -> bool:
+        if isinstance(other, Made) and self.values.dtype == other.values.dtype and self.values.tobytes() == other.values.tobytes():
+            self.written = self.written or other.written
+            return True
+        return False
+
+
 class Read(Event):
     """A value that Python saw. returned: nothing but what the call returns depends on it."""
 
@@ -261,8 +280,7 @@ class Session:
         self.counted = 0                                # draws and steps so far
         self.pending: list[tuple[int, Event]] = []      # those whose numbers no run has taken yet
         self.known: dict[int, tuple[Any, tuple]] = {}   # id of a storage -> (it or a weak reference, its place)
-        self.constants: list[np.ndarray] = []
-        self.overwritten: set[int] = set()              # constants that a program writes to
+        self.constants: list[Made] = []
         self.exact: set[int] = set()                    # arguments whose place in their storage counts
         self.reads: list[tuple[Any, int]] = []          # (the float that was given out, which read)
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
@@ -319,9 +337,10 @@ class Session:
         self.stepping.add(id(owner))
 
     def made(self, storage: Storage) -> None:
-        """A constant: made from Python values, which are guarded."""
-        self.known[id(storage)] = (storage, ("made", len(self.constants)))
-        self.constants.append(storage.buffer.copy())
+        event = Made(len(self.constants), storage.buffer.copy())
+        self.known[id(storage)] = (storage, ("made", event.number))
+        self.constants.append(event)
+        self.path.append(event)
 
     def validated(self, t: Tensor, check: Callable[[np.ndarray], None]) -> None:
         look = self.look(t)
@@ -361,7 +380,7 @@ class Session:
         for s in live:
             place = self.place_of(s)
             if place is not None and place[0] == "made":
-                self.overwritten.add(place[1])
+                self.constants[place[1]].written = True
         event = self.run_event(tape, program, live, leaves)
         if self.script and self.script[0][0] == "run":
             _, expected, results = self.script.pop(0)

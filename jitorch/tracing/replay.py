@@ -33,8 +33,9 @@ class Replay:
 
     __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script")
 
-    def __init__(self, tensors: list[Tensor], arguments: int, constants: list[np.ndarray]):
-        self.tensors, self.arguments, self.constants = tensors, arguments, constants
+    def __init__(self, tensors: list[Tensor], arguments: int):
+        self.tensors, self.arguments = tensors, arguments
+        self.constants: list[np.ndarray] = []
         self.numbers: list[tuple] = []
         self.undo: list[Any] = []
         self.results: list[list[tuple]] = []        # of each run: (buffer, address)
@@ -162,12 +163,10 @@ class Capture:
         self.watched, self.announced = world.watched, world.announced
         self.first_broken = compiled_checks(self.watched)
         self.structure = -1
-        self.constants = session.constants
-        self.overwritten = session.overwritten
         self.has_grad = [g is not None for g in session.grads]
         self.grad_metas: list[Any] = [None if g is None else g._meta for g in session.grads]
         self.exact = {i: (t._meta.offset, t._storage.meta.shape) for i in session.exact for t in [session.arguments[i]]}
-        self.held_storages = {id(t._storage) for t in self.held}
+        self.held_storages = {id(t._storage) for t in world.tensors}
         self.aliases = [id(t._storage) if id(t._storage) in self.held_storages else 0 for t in session.arguments]
         self.root = Branch()
         self.eager: str | None = None                   # why calls that fit are not replayed
@@ -207,10 +206,7 @@ class Capture:
 
     def replay(self, arguments: list[Tensor]) -> tuple[bool, Any]:
         """(True, the result), or (False, a script for a session) where a value was read that has no branch yet."""
-        constants = self.constants
-        if self.overwritten:
-            constants = [c.copy() if k in self.overwritten else c for k, c in enumerate(constants)]
-        state = Replay([*arguments, *self.held], self.arguments, constants)
+        state = Replay([*arguments, *self.held], self.arguments)
         branch = self.root
         try:
             while True:

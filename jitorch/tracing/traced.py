@@ -174,8 +174,6 @@ class TracedFunction:
             made = capture is None
             if capture is None:
                 capture = Capture(session, objects)
-            elif session.constants:
-                reason = "a branch makes constants"
             if reason is None:
                 reason = capture.insert(session.path, ending)
             if reason is None:
@@ -194,6 +192,11 @@ class TracedFunction:
                 entry.failures -= 1
             else:
                 capture.eager = reason
+
+    @property
+    def replays(self) -> int:
+        """How many calls were replayed."""
+        return sum(c.replays for e in self.entries.values() for c in e.captures)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance."""
