@@ -562,7 +562,8 @@ class Session:
 
 def is_spent(node: GradNode) -> bool:
     """Whether a backward pass has used up the graph behind a node."""
-    seen, stack = set(), [node]
+    seen: set[GradNode] = set()
+    stack = [node]
     while stack:
         n = stack.pop()
         if n in seen:
@@ -570,5 +571,5 @@ def is_spent(node: GradNode) -> bool:
         seen.add(n)
         if n.freed:
             return True
-        stack.extend(e[0] for e in n.edges if e is not None and isinstance(e[0], GradNode))
+        stack.extend(e for e in (e[0] if e.__class__ is tuple else e for e in n.edges) if isinstance(e, GradNode))
     return False

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.node import GradNode, _sequence
+from ..autograd.node import GradNode, Record, _sequence
 from ..changes import changes
-from ..graph.record import Storage
+from ..graph.record import Storage, stored
 from ..tensor import Tensor
 from .capture import Diverged, Ending, Event, Read, Run, Session, Slot
 from .world import Check, World, compiled_checks
@@ -98,10 +98,10 @@ class Replay:
         for place, meta in end.storages:
             if place[0] == "out":
                 buffer, address = self.results[place[1]][place[2]]
-                s = Storage(meta, buffer)
+                s = stored(meta, buffer)
                 s.address = address
             elif place[0] == "made":
-                s = Storage(meta, self.constants[place[1]].copy())
+                s = stored(meta, self.constants[place[1]].copy())
             else:
                 s = self.storage(place)
             storages.append(s)
@@ -132,9 +132,8 @@ def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
     if untracked:
         t._untracked = True
     if spent is not None:
-        node = GradNode.__new__(GradNode)
-        node.op, node.metas, node.out_metas, node.edges, node.freed = spent, (), (t._meta,), (), True
-        node.seq = next(_sequence)
+        node = GradNode()
+        node.step, node.edges, node.freed, node.seq = Record(spent, (), (), (t._meta,)), (), True, next(_sequence)
         t._grad_fn, t._output_nr = node, 0
     return t
 
