@@ -1,72 +1,151 @@
-"""The suites: what jitorch costs, beside PyTorch eager in the same run.
+"""The suites: what jitorch costs, beside its peers and the machine's limits in the same run.
 
-    python -m perf.suites                       all suites
-    python -m perf.suites kernels --quick       one, in less time and with less certainty
-    python -m perf.suites --json figures.json   the figures as data, with the machine they were taken on
+    python -m perf.suites                               all suites
+    python -m perf.suites kernels -k softmax --quick    some rows of one, in less time and with less certainty
+    python -m perf.suites --peers torch,compile         beside these peers
+    python -m perf.suites --json figures.json           the figures as data, with the machine they were taken on
+    python -m perf.suites --markdown perf/records       a dated record
 
-Each suite is a function of `quick` that returns rows (see harness.row).
+Each suite is a function of Settings that returns rows (see report.row).
 """
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from . import models
-from .harness import (
-    COPY_BYTES,
-    Framework,
-    compare,
-    compiled,
-    copier,
-    frameworks,
-    load,
-    machine,
-    row,
-    run_python,
-    table,
-    take_turns,
-    timed_row,
-)
+from . import THREADS, cases, harness, limits, models, peers
+from .harness import Budget, Settings, compare, compiled, run_python, take_turns
+from .peers import TITLES, Framework, framework
+from .report import beside, load, machine, markdown, row, table, timed_row
 
 Make = Callable[[Framework], Callable[[], Any]]
 
 
-def settings(quick: bool) -> dict[str, Any]:
-    """How many runs, and seconds of a sample."""
-    return {"runs": 5, "sample": 0.01} if quick else {"runs": 11, "sample": 0.05}
+# -- what the suites share -------------------------------------------------------------------------------------------
+def taking_part(settings: Settings, *peers_of_suite: str) -> list[str]:
+    """jitorch, and those of a suite's peers that were picked."""
+    return ["jitorch", *(peer for peer in settings.peers if peer in peers_of_suite)]
+
+
+def prepared(names: Iterable[str], make: Callable[[str], Callable], settings: Settings):
+    """For each name its callable and the result of a first call, or what went wrong."""
+    calls, results, errors = {}, {}, {}
+    for name in names:
+        compiling = name == "compile" and settings.budget is not None
+        if compiling and settings.budget.left < 0:
+            errors[name] = f"not measured: the {settings.budget.seconds:.0f} s for its compiler are spent (--compile-seconds)"
+            continue
+        try:
+            with settings.budget.spending() if compiling else nullcontext():
+                if name == "compile":
+                    peers.forget_compiled()
+                call = make(name)
+                results[name] = call()
+                for _ in range(2 * (name == "compile")):    # a second step may compile once more
+                    call()
+            calls[name] = call
+        except Exception as error:      # whatever a framework can't do is told in its row
+            errors[name] = told(error)
+    return calls, results, errors
+
+
+def told(error: BaseException) -> str:
+    """
+    >>> told(ValueError("no\\n  such thing"))
+    'ValueError: no such thing'
+    """
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{'...' if len(text) > 300 else ''}"
+
+
+def beside_peers(name: str, unit: str, names: Iterable[str], make: Callable[[str], Callable], settings: Settings,
+                 goals: dict[str, float] | None = None, **more: Any) -> dict:
+    """The row of what make(name) returns for jitorch and each peer."""
+    calls, _, errors = prepared(names, make, settings)
+    if "jitorch" in errors:
+        return row(name, unit, error=errors["jitorch"])
+    try:
+        timing = timed(calls, settings)
+    except Exception as error:
+        return row(name, unit, error=told(error))
+    return timed_row(name, unit, timing, goals=goals, errors=errors, **more)
+
+
+def timed(calls: dict[str, Callable], settings: Settings) -> harness.Comparison:
+    return compare(calls, runs=settings.runs, sample=settings.sample, longest=settings.longest)
+
+
+def guarded(name: str, unit: str, make: Callable[[], dict]) -> dict:
+    """The row, or what went wrong in the processes that were started for it."""
+    try:
+        return make()
+    except Exception as error:
+        return row(name, unit, error=told(error))
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------
+def machine_limits(settings: Settings) -> list[dict]:
+    """What the machine can do, with one thread and with several: the figures that kernels are held against."""
+    rows = []
+    counts = sorted({1, THREADS})
+    levels = {f"{name} ({size >> 10} KB)": size // 2 for name, size in limits.caches().items()} | {"memory": limits.LARGE}
+    found: dict[tuple[str, int], float] = {}
+    for place, moved in levels.items():
+        for threads in counts:
+            name = f"copy in {place}, {threads} thread{'s' * (threads > 1)}"
+            each = moved if place == "memory" or place.startswith("L3") else moved * threads
+            found[place, threads] = limits.bandwidth(each, threads)
+            rows.append(row(name, "GB/s", found[place, threads] / 1e9))
+    for place, following in zip(levels, list(levels)[1:], strict=False):
+        step = found[place, 1] / found[following, 1]
+        seen = "seen" if step >= 1.15 else "not seen: within it nothing is faster, so other work may be filling it"
+        rows.append(row(f"{place} beside {following}", "times", step, note=seen))
+    for threads in counts:
+        name = f"read from memory, {threads} thread{'s' * (threads > 1)}"
+        rows.append(row(name, "GB/s", limits.bandwidth(limits.LARGE, threads, limits.reads) / 1e9))
+    for threads in counts:
+        limit = limits.multiply_adds(threads)
+        name = f"float32 FMA, {threads} thread{'s' * (threads > 1)}"
+        rows.append(row(name, "GFLOP/s", limit.work / limits.shortest(limit.call) / 1e9))
+    return [r for r in rows if settings.wants(r["name"])]
 
 
 # -- recording -------------------------------------------------------------------------------------------------------
 CHAIN = 50
 
 
-def recording(quick: bool) -> list[dict]:
+def recording(settings: Settings) -> list[dict]:
     """What one recorded op costs, beside the whole op in PyTorch; and a chain of 200 small adds, recorded and run."""
-    rows = []
+    rows, names = [], taking_part(settings, "torch")
     for name, grad in (("record an add", False), ("record an add, with grad", True)):
-        timing = compare({fw.name: recorded_chain(fw, grad) for fw in frameworks()}, **settings(quick))
-        rows.append(timed_row(name, "us", timing, per_call=CHAIN, goal=1.0, note="and dropped; PyTorch: the whole op"))
+        if settings.wants(name):
+            rows.append(beside_peers(name, "us", names, partial(recorded_chain, grad=grad), settings, {"torch": 1.0},
+                                     per_call=CHAIN, note="and dropped; PyTorch: the whole op"))
     with compiled():
         for name, grad in (("200 small adds, run", False), ("200 small adds, run, with grad", True)):
-            timing = compare({fw.name: run_chain(fw, 200, grad) for fw in frameworks()}, **settings(quick))
-            rows.append(timed_row(name, "us", timing, goal=1.0))
+            if settings.wants(name):
+                rows.append(beside_peers(name, "us", names, partial(run_chain, length=200, grad=grad), settings,
+                                         {"torch": 1.0}))
     return rows
 
 
-def recorded_chain(fw: Framework, grad: bool) -> Callable[[], Any]:
+def recorded_chain(name: str, grad: bool) -> Callable[[], Any]:
+    fw = framework(name)
     x, one = models.floats(fw, 4, 4, grad=grad), models.floats(fw, 4, 4)
-    if fw.name != "jitorch":
+    if name != "jitorch":
         return partial(chain, x, one, CHAIN)
     from jitorch.graph.record import local
 
@@ -76,7 +155,8 @@ def recorded_chain(fw: Framework, grad: bool) -> Callable[[], Any]:
     return record
 
 
-def run_chain(fw: Framework, length: int, grad: bool) -> Callable[[], Any]:
+def run_chain(name: str, length: int, grad: bool) -> Callable[[], Any]:
+    fw = framework(name)
     x, one = models.floats(fw, 4, 4, grad=grad), models.floats(fw, 4, 4)
 
     def run():
@@ -96,28 +176,38 @@ def chain(x, one, length: int):
 IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
 
-def startup(quick: bool) -> list[dict]:
+def startup(settings: Settings) -> list[dict]:
     """Imports, and the first training step of the digits example, each in a fresh process."""
-    runs = 3 if quick else 7
-    peers = [fw.name for fw in frameworks()]
-    for n in peers:                                             # writes bytecode, brings the files into memory
-        number_printed(IMPORT.format(n))
-    imports = take_turns({n: partial(number_printed, IMPORT.format(n)) for n in peers}, runs)
-    rows = [timed_row("import", "s", imports, goal=0.25, note="in a process that has imported nothing")]
+    runs = 1 if settings.quick else 7
+    names = taking_part(settings, "torch")
+    for name in names:                                          # writes bytecode, brings the files into memory
+        number_printed(IMPORT.format(name))
     with tempfile.TemporaryDirectory() as folder:
         warm = Path(folder) / "warm"
         demo(folder, "jitorch", warm, tier="compiled")          # fills the cache: every kernel is compiled
         empty = fresh_directories(Path(folder))
-        first = take_turns({n: partial(first_step, folder, n, empty) for n in peers}, runs)
-        rows.append(row("first step of the digits, empty cache", "s", first.median("jitorch"), goal=2.0,
-                        note="from the start of the process"))
-        rows.append(timed_row("the same, beside PyTorch", "s", first, goal=1.5))
-        second = take_turns({n: partial(first_step, folder, n, repeat(warm)) for n in peers}, runs)
-        rows.append(timed_row("first step of the digits, warm cache", "s", second, goal=1.0))
-        compiled_second, loaded = counted(demo(folder, "jitorch", warm, tier="compiled"))
-        rows.append(row("kernels compiled by a second process", "", compiled_second, goal=0,
-                        note=f"{loaded} loaded from the cache"))
-    return rows
+
+        def imports() -> dict:
+            found = take_turns({n: partial(number_printed, IMPORT.format(n)) for n in names}, runs)
+            return timed_row("import", "s", found, goals={"torch": 0.25}, note="in a process that has imported nothing")
+
+        def first(title: str, caches: Iterator[Path], **goals: Any) -> dict:
+            found = take_turns({n: partial(first_step, folder, n, caches) for n in names}, runs)
+            return timed_row(title, "s", found, note="from the start of the process", **goals)
+
+        def second() -> dict:
+            compiled_second, loaded = counted(demo(folder, "jitorch", warm, tier="compiled"))
+            return row("kernels compiled by 2nd process", "", compiled_second, goal=0, runs=1,
+                       note=f"{loaded} loaded from the cache")
+        makes = {
+            "import": imports,
+            "first digits step, no cache": partial(first, "first digits step, no cache", empty, goal=2.0,
+                                                          goals={"torch": 1.5}),
+            "first digits step, cached": partial(first, "first digits step, cached", repeat(warm),
+                                                        goals={"torch": 1.0}),
+            "kernels compiled by 2nd process": second,
+        }
+        return [guarded(name, "s", make) for name, make in makes.items() if settings.wants(name)]
 
 
 def number_printed(code: str, **env: str) -> float:
@@ -165,169 +255,205 @@ def counted(printed: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-# -- training --------------------------------------------------------------------------------------------------------
-TRAINING: dict[str, tuple[Make, float]] = {
-    "tiny MLP, batch 10, SGD": (models.tiny_mlp, 0.5),
-    "MLP 784-512-256-10, batch 128, Adam": (models.mlp, 0.6),
-    "digits CNN, batch 64, Adam": (models.digits, 0.6),
-    "small CNN 28x28, batch 64, SGD": (models.small_cnn, 0.6),
-    "wide CNN 24x24x3, batch 32, SGD": (models.wide_cnn, 0.6),
+# -- training and inference ------------------------------------------------------------------------------------------
+STEP = {"torch": 0.6, "compile": 0.8}
+TRAINING: dict[str, tuple[Make, dict[str, float]]] = {
+    "tiny MLP, batch 10, SGD": (models.tiny_mlp, {"torch": 0.5, "compile": 0.8}),
+    "MLP 784-512-256-10, batch 128": (models.mlp, STEP),
+    "digits CNN, batch 64": (models.digits, STEP),
+    "small CNN 28x28, batch 64": (models.small_cnn, STEP),
+    "wide CNN 24x24x3, batch 32": (models.wide_cnn, STEP),
+    "LSTM 256, 32x64 characters": (models.lstm, STEP),
+    "GPT 4x128, 12x64 characters": (models.gpt, STEP),
+}
+INFERENCE: dict[str, Make] = {
+    "ResNet-20, one picture": models.resnet,
+    "Transformer encoder 2x256, 1x128": models.encoder,
+    "GPT 4x256, one more word": models.decode,
 }
 
 
-def training(quick: bool) -> list[dict]:
+def training(settings: Settings) -> list[dict]:
     """Whole training steps: forward, backward and update."""
-    rows = []
+    names = taking_part(settings, "torch", "compile")
     with compiled():
-        for name, (make, goal) in TRAINING.items():
-            timing = compare({fw.name: make(fw) for fw in frameworks()}, **settings(quick))
-            rows.append(timed_row(name, "ms", timing, goal=goal))
-    return rows
+        return [beside_peers(name, "ms", names, partial(made, make), settings, goals)
+                for name, (make, goals) in TRAINING.items() if settings.wants(name)]
+
+
+def inference(settings: Settings) -> list[dict]:
+    """Traced calls without gradients."""
+    names = taking_part(settings, "torch", "compile")
+    with compiled():
+        return [beside_peers(name, "ms", names, partial(made, make), settings, STEP)
+                for name, make in INFERENCE.items() if settings.wants(name)]
+
+
+def made(make: Make, name: str) -> Callable[[], Any]:
+    return make(framework(name))
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------------
-class Case(NamedTuple):
-    """One kernel: `make(fw)` gives a callable; it can't do with less than `bytes` through memory, or `flops`."""
-
-    make: Make
-    goal: float
-    bytes: int = 0
-    flops: int = 0
-
-
-def forward(function: Callable, *shape: int) -> Make:
-    """function(fw, x) without gradients."""
-    def make(fw: Framework):
-        x = models.floats(fw, *shape)
-
-        def run():
-            y = function(fw, x)
-            fw.finish()
-            return y
-        return run
-    return make
-
-
-def forward_backward(function: Callable, *shape: int) -> Make:
-    """function(fw, x) and the gradient to x of a given gradient; both are alive at the end."""
-    def make(fw: Framework):
-        x = models.floats(fw, *shape, grad=True)
-        y = function(fw, x)
-        # not a multiple of y: the gradient of a normalised value along itself is nothing but rounding
-        seed = models.floats(fw, *y.shape, seed=2)
-        del y
-        fw.finish()
-
-        def run():
-            x.grad = None
-            y = function(fw, x)
-            y.backward(seed)
-            fw.finish()
-            return x.grad
-        return run
-    return make
-
-
-def twenty_ops(fw: Framework, x):
-    y = x
-    for _ in range(4):
-        y = (((y * 1.01 + x).abs() + 0.5).sqrt()) - 0.25
-    return y
-
-
-def ten_tanh(fw: Framework, x):
-    y = x
-    for _ in range(10):
-        y = (y * 1.5).tanh()
-    return y
-
-
-def layer_norm(fw: Framework, x):
-    return fw.F.layer_norm(x, (x.shape[-1],))
-
-
-def cross_entropy(rows: int, n: int, wrap: Callable) -> Make:
-    def make(fw: Framework):
-        y = models.classes(fw, rows, n)
-        return wrap(lambda fw, x: fw.F.cross_entropy(x, y), rows, n)(fw)
-    return make
-
-
-def matmul(n: int) -> Make:
-    return forward(lambda fw, x: x @ x, n, n)
-
-
-def convolution(channels: int, wrap: Callable, *shape: int) -> Make:
-    def make(fw: Framework):
-        w = models.floats(fw, channels, channels, 3, 3) * 0.05
-        fw.finish()
-        return wrap(lambda fw, x: fw.F.conv2d(x, w, padding=1), *shape)(fw)
-    return make
-
-
-def kernel_cases() -> dict[str, Case]:
-    """Sizes as in a small GPT: 2,048 tokens, width 768, 12 heads of 512 x 512, 8,192 words; 64 MB for sums."""
-    f = 4
-    wide, heads, tokens, words, square = (2048, 3072), (4, 12, 512, 512), (2048, 768), (2048, 8192), (4096, 4096)
-
-    def size(shape) -> int:
-        return f * int(np.prod(shape))
-    mb16 = (1 << 22,)
-    cases = {
-        "20 elementwise ops, 16 MB": Case(forward(twenty_ops, *mb16), 0.5, 2 * size(mb16)),
-        "10 tanh and 10 products, 16 MB": Case(forward(ten_tanh, *mb16), 0.5, 2 * size(mb16)),
-    }
-    functions = {
-        "gelu 2048x3072": (lambda fw, x: fw.F.gelu(x), wide),
-        "softmax 48x512x512": (lambda fw, x: fw.F.softmax(x, -1), heads),
-        "layer norm 2048x768": (layer_norm, tokens),
-    }
-    for name, (function, shape) in functions.items():
-        cases[name] = Case(forward(function, *shape), 0.5, 2 * size(shape))
-        cases[name + ", and backward"] = Case(forward_backward(function, *shape), 0.5, 4 * size(shape))
-    name = "cross entropy 2048x8192"
-    cases[name] = Case(cross_entropy(*words, forward), 0.5, size(words))
-    cases[name + ", and backward"] = Case(cross_entropy(*words, forward_backward), 0.5, 2 * size(words))
-    cases["sum of columns 4096x4096"] = Case(forward(lambda fw, x: x.sum(0), *square), 0.5, size(square))
-    cases["variance of 4096x4096"] = Case(forward(lambda fw, x: x.var(), *square), 0.5, size(square))
-    for n in (512, 1024):
-        cases[f"matmul {n}"] = Case(matmul(n), 0.95, flops=2 * n ** 3)
-    pictures, flops = (16, 64, 32, 32), 2 * 16 * 32 * 32 * 64 * 64 * 9
-    cases["conv 3x3, 16x64x32x32 to 64"] = Case(convolution(64, forward, *pictures), 0.95, flops=flops)
-    both = convolution(64, forward_backward, *pictures)
-    cases["conv 3x3, and backward to its input"] = Case(both, 0.95, flops=2 * flops)
-    return cases
-
-
-def kernels(quick: bool) -> list[dict]:
-    """Kernels, beside what the machine can do: the bandwidth of a copy, or the rate of a large product."""
-    rows = []
-    copy = copier()
-    square = np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
+def kernels(settings: Settings) -> list[dict]:
+    """Kernels, beside what the machine can do: see limits.py."""
+    names = taking_part(settings, "torch", "compile", "jax")
     with compiled():
-        for name, case in kernel_cases().items():
-            calls = {fw.name: case.make(fw) for fw in frameworks()}
-            check_agreement(name, calls)
-            calls["limit"] = copy if case.bytes else partial(np.matmul, square, square)
-            timing = compare(calls, **settings(quick))
-            rows.append(timed_row(name, "ms", timing, goal=case.goal, note=fraction_note(case, timing)))
-    return rows
+        return [kernel_row(name, case, names, settings)
+                for name, case in cases.kernel_cases().items() if settings.wants(name)]
 
 
-def check_agreement(name: str, calls: dict[str, Callable]) -> None:
-    """A figure of a wrong result is worth nothing."""
-    values = [call().numpy() for call in calls.values()]
-    for other in values[1:]:
-        np.testing.assert_allclose(values[0], other, rtol=2e-3, atol=2e-3 * float(np.abs(other).max()), err_msg=name)
+def kernel_row(name: str, case: cases.Case, names: list[str], settings: Settings) -> dict:
+    calls, results, errors = prepared(names, partial(cases.call_of, case), settings)
+    if "jitorch" in errors:
+        return row(name, "ms", error=errors["jitorch"])
+    try:
+        cases.check_agreement(results)
+        work = cases.work_of(case, tuple(results["jitorch"][0].shape))
+        results.clear()
+        limit = limits.limit_of(work)
+        timing = timed({**calls, "limit": limit.call}, settings)
+    except Exception as error:
+        return row(name, "ms", error=told(error))
+    shares = limits.share(work, limit, timing.ratios("limit", "jitorch"))
+    return timed_row(name, "ms", timing, goals=case.goals, errors=errors, share=median(shares), bound=limit.name)
 
 
-def fraction_note(case: Case, timing) -> str:
-    """How much of the machine's copy bandwidth or product rate the kernel reached, run by run."""
-    work, limit = (case.bytes, 2 * COPY_BYTES) if case.bytes else (case.flops, 2 * 1024 ** 3)
-    shares = [work / limit * r for r in timing.ratios("limit", "jitorch")]
-    rate = limit / timing.median("limit") / 1e9
-    what = f"{rate:.1f} GB/s of a copy" if case.bytes else f"{rate:.0f} GFLOP/s of NumPy's product"
-    return f"{median(shares):.0%} of {what}"
+# -- threads ---------------------------------------------------------------------------------------------------------
+BUSY = "while True: pass"
+
+
+def threads(settings: Settings) -> list[dict]:
+    """How much slower work on all processors gets when another process wants one of them; by the clock, 2 threads."""
+    if not hasattr(signal, "SIGSTOP"):
+        return [row("slowed by a busy process", "times", error="this system can't stop a process for a while")]
+    names = taking_part(settings, "torch", "compile")
+    work = {"softmax 48x512x512, disturbed": partial(cases.call_of, cases.kernel_cases()["softmax 48x512x512"]),
+            "MLP step, disturbed": partial(made, models.mlp)}
+    with compiled(), with_threads(2, names):
+        return [guarded(name, "times", partial(disturbed_row, name, make, names, settings))
+                for name, make in work.items() if settings.wants(name)]
+
+
+def disturbed_row(name: str, make: Callable[[str], Callable], names: list[str], settings: Settings) -> dict:
+    calls, _, errors = prepared(names, make, settings)
+    if "jitorch" in errors:
+        return row(name, "times", error=errors["jitorch"])
+    found: dict[str, list[float]] = {n: [] for n in calls}
+    count = 3 if settings.quick else 9
+    with busy_process() as busy:
+        for _ in range(2 if settings.quick else settings.runs):
+            for n, call in calls.items():
+                quiet = min(walls(call, count))
+                busy.send_signal(signal.SIGCONT)
+                time.sleep(0.02)
+                found[n].append(median(walls(call, count)) / quiet)
+                busy.send_signal(signal.SIGSTOP)
+    return timed_row(name, "times", harness.Comparison(found), errors=errors, goal=2.0,
+                     note="median time beside a busy process over the shortest without it")
+
+
+@contextmanager
+def with_threads(n: int, names: list[str]) -> Iterator[None]:
+    from jitorch.kernels.cpu import executor
+
+    def everywhere(count: int) -> None:
+        executor.set_num_threads(count)
+        if len(names) > 1:
+            framework("torch").torch.set_num_threads(count)
+    everywhere(n)
+    try:
+        yield
+    finally:
+        everywhere(THREADS)
+
+
+@contextmanager
+def busy_process() -> Iterator[subprocess.Popen]:
+    """A process that wants a processor all the time, stopped for now."""
+    process = subprocess.Popen([sys.executable, "-c", BUSY])
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def walls(call: Callable, count: int) -> list[float]:
+    """Seconds of each of some calls by the clock, after one that is not counted."""
+    call()
+    found = []
+    for _ in range(count):
+        began = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - began)
+    return found
+
+
+# -- compiling -------------------------------------------------------------------------------------------------------
+STEPS = """
+import time
+from perf import models, peers
+name = {name!r}
+step = models.gpt(peers.framework(name))
+began = time.perf_counter()
+if name == "jitorch":
+    import jitorch
+    from jitorch.kernels.cpu import pool
+    with jitorch.config.using(tier="compiled"):
+        before = pool.stats()["compiled"]
+        for _ in range(3):
+            step().item()
+    seconds = time.perf_counter() - began
+    spent = 0
+    for helper in pool._pool.helpers:
+        fields = open(f"/proc/{{helper.process.pid}}/stat").read().rsplit(")", 1)[1].split()
+        spent += (int(fields[11]) + int(fields[12])) / 100
+    print(seconds, pool.stats()["compiled"] - before, spent)
+else:
+    for _ in range(3):
+        step().item()
+    print(time.perf_counter() - began, 0, 0)
+"""
+
+
+def compiling(settings: Settings) -> list[dict]:
+    """The first three training steps of a GPT in a fresh process with an empty cache, and what of it is compiling."""
+    name = "GPT, first 3 steps, empty cache"
+    added, counted_name = "compiling the kernels of a GPT", "kernels of a GPT's step"
+    if not any(map(settings.wants, (name, added, counted_name))):
+        return []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            empty = fresh_directories(Path(folder))
+
+            def first_steps(peer: str, cache: Path) -> list[float]:
+                env = {"JITORCH_CACHE_DIR": str(cache), "JITORCH_TIER": "reference",
+                       "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
+                return [float(x) for x in run_python(STEPS.format(name=peer), **env).split()]
+            ours: list[list[float]] = []
+            times: dict[str, list[float]] = {"jitorch": [], "warm": []}
+            for _ in range(1 if settings.quick else harness.FEWEST_RUNS):
+                cache = next(empty)
+                ours.append(first_steps("jitorch", cache))
+                times["jitorch"].append(ours[-1][0])
+                times["warm"].append(first_steps("jitorch", cache)[0])
+            for peer in taking_part(settings, "torch", "compile")[1:]:      # a compiler's half minute, once
+                times[peer] = [first_steps(peer, next(empty))[0] for _ in range(1 if peer == "compile" else len(ours))]
+    except Exception as error:
+        return [row(name, "s", error=told(error))]
+    extra = [cold - warm for cold, warm in zip(times["jitorch"], times["warm"], strict=True)]
+    helpers = median([each[2] for each in ours])
+    sides = {peer: beside(median(times[peer]), [ratio / median(times[peer]) for ratio in times["jitorch"]],
+                          goal=0.1 if peer == "compile" else None) for peer in times if peer in TITLES}
+    return [
+        row(name, "s", median(times["jitorch"]), peers=sides, runs=len(ours), note="wall clock"),
+        row(added, "s", median(extra), goal=1.5, runs=len(ours),
+            note=f"what an empty cache adds to these steps, by the clock; the helpers took {helpers:.2f} s of processor time"
+                 ", their start included"),
+        row(counted_name, "", median([each[1] for each in ours]), runs=len(ours), note="compiled by these three steps"),
+    ]
+
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
@@ -361,8 +487,8 @@ GROWTH = """
 import gc, jitorch as torch
 from pathlib import Path
 from perf import models
-from perf.harness import frameworks
-jitorch = frameworks()[0]
+from perf.peers import framework
+jitorch = framework("jitorch")
 step = models.tiny_mlp(jitorch) if {model!r} == "tiny" else models.digits(jitorch)
 x, wrong = models.floats(jitorch, 10, 8, grad=True), models.floats(jitorch, 3, 7)
 
@@ -389,50 +515,117 @@ print(resident() - before)
 """
 
 
-def memory(quick: bool) -> list[dict]:
-    """What a fused chain allocates, and whether memory stays flat. Linux only: elsewhere, other units and no /proc."""
-    if sys.platform != "linux":
-        return []
-    runs = 1 if quick else 5
-    names = [fw.name for fw in frameworks()]
-    found = take_turns({n: partial(number_printed, PEAK.format(name=n), JITORCH_TIER="compiled") for n in names}, runs)
-    rows = [row("peak of a 20-op chain over 64 MB", "64 MB", found.median("jitorch"), found.median("torch"), goal=1.05,
-                note="growth of the process beside the size of its result; 1: the result alone")]
-    for name, model, failing in (("growth over 1,000 steps, tiny MLP", "tiny", False),
-                                 ("growth over 1,000 steps that raise in the middle", "tiny", True),
-                                 ("growth over 1,000 steps, digits CNN", "digits", False)):
-        if quick and model == "digits":
-            continue
+# what the steps of a training loop add at most to a process that has imported everything and run small programs
+STEP_PEAK = r"""
+import gc, re
+from pathlib import Path
+from perf import models, peers
+fw = peers.framework({name!r})
+models.tiny_mlp(fw)().item()            # code and threads are there
+def status(field):
+    return int(re.search(field + r":\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = status("VmRSS")
+step = models.gpt(fw, width=256, length=256, batch=8)
+for _ in range(3):
+    step().item()
+gc.collect()
+Path("/proc/self/clear_refs").write_text("5")
+for _ in range(3):
+    step().item()
+print(status("VmHWM") - before)
+"""
+
+
+def memory(settings: Settings) -> list[dict]:
+    """What a fused chain and a training step allocate, and whether memory stays flat."""
+    if sys.platform != "linux":         # elsewhere, other units and no /proc
+        return [row("peak of memory", "MB", error="only Linux tells, in /proc")]
+    runs = 1 if settings.quick else 5
+    names = taking_part(settings, "torch")
+
+    def chain_peak(name: str) -> dict:
+        found = take_turns({n: partial(number_printed, PEAK.format(name=n), JITORCH_TIER="compiled") for n in names}, runs)
+        sides = {n: beside(found.median(n), found.ratios("jitorch", n)) for n in names[1:]}
+        return row(name, "64 MB", found.median("jitorch"), peers=sides, goal=1.05, runs=runs,
+                   note="growth of the process beside the size of its result; 1: the result alone")
+
+    def step_peak(name: str) -> dict:
+        sides = taking_part(settings, "torch", "compile")
+        found = take_turns({n: partial(number_printed, STEP_PEAK.format(name=n), JITORCH_TIER="compiled") for n in sides},
+                           min(runs, 3))
+        return timed_row(name, "MB", found, goals={"torch": 0.8, "compile": 0.9},
+                         note="growth beyond the imports, GPT 4 x 256, 8 x 256 characters; of torch.compile with what its "
+                              "compiler keeps")
+
+    def growth(name: str, model: str, failing: bool) -> dict:
         code = GROWTH.format(model=model, failing=failing)
         grown = [number_printed(code, JITORCH_TIER="compiled") for _ in range(min(runs, 3))]
-        rows.append(row(name, "MB", median(grown), goal=1.0, note="resident memory, after 200 steps of warming up"))
-    return rows
+        return row(name, "MB", median(grown), goal=1.0, runs=len(grown), note="resident memory, after 200 steps of warming up")
+    makes: dict[str, Callable[[str], dict]] = {
+        "peak of a 20-op chain over 64 MB": chain_peak,
+        "peak of a GPT training step": step_peak,
+        "growth over 1,000 steps, tiny MLP": partial(growth, model="tiny", failing=False),
+        "growth over 1,000 failing steps": partial(growth, model="tiny", failing=True),
+        "growth over 1,000 steps, digits": partial(growth, model="digits", failing=False),
+    }
+    if settings.quick:
+        makes = {name: make for name, make in makes.items() if make is chain_peak or name.endswith("tiny MLP")}
+    return [guarded(name, "MB", partial(make, name)) for name, make in makes.items() if settings.wants(name)]
 
 
 # -- running them ----------------------------------------------------------------------------------------------------
-SUITES: dict[str, Callable[[bool], list[dict]]] = {
-    "recording": recording, "startup": startup, "training": training, "kernels": kernels, "memory": memory}
+SUITES: dict[str, Callable[[Settings], list[dict]]] = {
+    "limits": machine_limits, "recording": recording, "startup": startup, "training": training, "inference": inference,
+    "kernels": kernels, "threads": threads, "compiling": compiling, "memory": memory}
+QUICK = ("limits", "recording", "startup", "training", "inference", "kernels", "threads", "memory")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m perf.suites", description="Time jitorch beside PyTorch eager.")
-    parser.add_argument("names", nargs="*", metavar="suite", help=f"one or more of {', '.join(SUITES)} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter samples")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures and the machine to a file")
+def main(argv: list[str] | None = None, program: str = "python -m perf.suites") -> int:
+    parser = arguments(program)
     options = parser.parse_args(argv)
     unknown = set(options.names) - set(SUITES)
     if unknown:
         parser.error(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
-    results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "suites": {}}
-    for name in options.names or SUITES:
-        before = load()
-        rows = SUITES[name](options.quick)
-        results["suites"][name] = {"rows": rows, "load": [before, load()]}
-        print(f"\n{name} (load {before} before, {load()} after)\n{table(rows)}", flush=True)
-        if options.json:                    # after each: a long run that is stopped leaves what it has
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(results, indent=1) + "\n")
+    try:
+        picked, absent = peers.pick(options.peers, options.quick)
+    except ValueError as error:
+        parser.error(str(error))
+    for text in absent:
+        print(text)
+    settings = Settings(options.quick, picked, options.only, Budget(options.compile_seconds))
+    results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "peers": picked, "absent": absent, "suites": {}}
+    for name in options.names or (QUICK if options.quick else SUITES):
+        before, began = load(), time.perf_counter()
+        rows = SUITES[name](settings)
+        results["suites"][name] = {"rows": rows, "load": [before, load()], "seconds": time.perf_counter() - began}
+        print(f"\n{name} ({time.perf_counter() - began:.0f} s, load {before} before, {load()} after)\n{table(rows)}", flush=True)
+        keep(results, options)          # after each: a long run that is stopped leaves what it has
     return 0
+
+
+def arguments(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="Time jitorch beside its peers and the machine's limits.")
+    parser.add_argument("names", nargs="*", metavar="suite", help=f"one or more of {', '.join(SUITES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter samples, beside PyTorch eager alone")
+    parser.add_argument("--peers", metavar="NAMES", help=f"some of {','.join(TITLES)}, or none (default: all installed)")
+    parser.add_argument("-k", dest="only", metavar="TEXT", default="", help="only rows with this in their name")
+    parser.add_argument("--compile-seconds", type=float, default=900, metavar="S",
+                        help="after so many seconds in torch.compile's compiler, further rows go without it (default: 900)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures and the machine to a file")
+    parser.add_argument("--markdown", metavar="FILE", type=Path,
+                        help="write a record; into a folder: a file named by date and commit")
+    return parser
+
+
+def keep(results: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    where = results["machine"]
+    for path, text in ((options.json, json.dumps(results, indent=1) + "\n"), (options.markdown, markdown(results))):
+        if path is not None:
+            if path.is_dir():
+                path = path / f"{where['date']}-{where['commit']}.md"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -78,13 +78,9 @@ def show(
     raise typer.Exit(show_kernels(script, context.args, rows))
 
 
-@app.command()
-def bench(
-    suite: Annotated[str, typer.Argument(help="One suite; all if not given.")] = "",
-    json: Annotated[Path | None, typer.Option(dir_okay=False, help="Also write the measurements to this file.")] = None,
-    quick: Annotated[bool, typer.Option(help="Short measurements: that everything runs, not how fast.")] = False,
-) -> None:
-    """Run the benchmarks of the repository's perf/ and show them as ratios to their peers."""
+@app.command(context_settings=PASS_ON)
+def bench(context: typer.Context) -> None:
+    """Run the benchmarks of the repository's perf/ beside PyTorch and the machine's limits (--help shows the options)."""
     from .bench import run_bench
 
-    raise typer.Exit(run_bench(suite, json, quick))
+    raise typer.Exit(run_bench(context.args))
