@@ -341,7 +341,7 @@ def disturbed_row(name: str, make: Callable[[str], Callable], names: list[str], 
     found: dict[str, list[float]] = {n: [] for n in calls}
     count = 3 if settings.quick else 9
     with busy_process() as busy:
-        for _ in range(2 if settings.quick else settings.runs):
+        for _ in range(2 if settings.quick else harness.FEWEST_RUNS):
             for n, call in calls.items():
                 quiet = min(walls(call, count))
                 busy.send_signal(signal.SIGCONT)
@@ -379,11 +379,11 @@ def busy_process() -> Iterator[subprocess.Popen]:
         process.wait()
 
 
-def walls(call: Callable, count: int) -> list[float]:
-    """Seconds of each of some calls by the clock, after one that is not counted."""
+def walls(call: Callable, count: int, longest: float = 0.5) -> list[float]:
+    """Seconds of each of `count` calls by the clock, after one that is not counted; fewer if they take too long."""
     call()
-    found = []
-    for _ in range(count):
+    found: list[float] = []
+    while len(found) < count and (len(found) < 3 or sum(found) < longest):
         began = time.perf_counter()
         call()
         found.append(time.perf_counter() - began)
