@@ -9,16 +9,18 @@
 """
 from __future__ import annotations
 
+import struct
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import config
-from ..kernels.cpu import codegen, contraction, executor, templates
+from ..dtypes import bool_
+from ..kernels.cpu import attention, codegen, contraction, executor, templates
 from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
 from .ir import Value
-from .lower import ALIASES, lower
+from .lower import ALIASES, attend_operands, lower
 from .record import contiguous_strides, count
 from .schedule import Group, direct, schedule, use_axes
 
@@ -164,7 +166,7 @@ def work_for(step, places: Places) -> Work | None:
     if step.kind == "place":
         places.of(step)
         return None
-    return {"call": call_work, "scan": scan_work, "scatter": scatter_work}[step.kind](step, places)
+    return WORK[step.kind](step, places)
 
 
 def base_of(v: Value) -> tuple[Value, list[Value]]:
@@ -276,14 +278,75 @@ def scatter_work(v: Value, places: Places) -> Work:
     return Work(v, templates.scatter(v.name, v.dtype.name, words), [i, x, out], [out], [], [v])
 
 
+def attend_work(v: Value, places: Places) -> Work | None:
+    """The kernel of an attention, forward or back."""
+    causal, which = v.attrs
+    if which:
+        return None
+    named = attend_operands(v.kind, v.args)
+    scale, mask = named.pop("scale"), named.get("mask")
+    batch, steps = attend_batch(named)
+    operands, reads = {}, []
+    for name, a in named.items():
+        buffer = places.of(base_of(a)[0])
+        reads.append(buffer)
+        operands[name] = (word(buffer, a, layout(a)[1]), *steps.get(name, ()))
+    q, k, v_ = named["q"], named["k"], named["v"]
+    problem = attention.Problem(v.dtype.name, batch, q.shape[-2], k.shape[-2], q.shape[-1], v_.shape[-1], causal,
+                                None if mask is None else "bool" if mask.dtype is bool_ else "float", v.shape[0] if v.kind == "attend_back" else 1)
+    values = results_of(v, places)
+    back = v.kind == "attend_back"
+    names = ("dq", "dk", "dv") if back else ("out", "lse")
+    # a result that nobody reads is written all the same, to a temporary buffer
+    shapes = attend_shapes(problem, v)
+    found = {r.attrs[-1]: places.of(r) for r in values}
+    writes = [found.get(i) or Buffer("arena", -1, count(shape) * v.dtype.itemsize) for i, shape in enumerate(shapes)]
+    results = {name: word(b, v) for name, b in zip(names, writes)}
+    generate = attention.backward if back else attention.forward
+    number = ("scalar", scale.attrs[0], True) if scale.kind == "scalar" else ("int", float_bits(scale.attrs[0]))
+    return Work(v, generate(problem, operands, results, number, min(executor.get_num_threads(), MAX_SLOTS)), reads, writes, [], values)
+
+
+def attend_shapes(p: attention.Problem, v: Value) -> list[tuple]:
+    if v.kind == "attend":
+        return [v.shape, v.shape[:-1]]
+    return [v.shape, (*p.batch, p.keys, p.width), (*p.batch, p.keys, p.value_width)]
+
+
+def attend_batch(named: dict[str, Value]) -> tuple[tuple[int, int, int], dict[str, tuple]]:
+    """The batch dimensions of an attention, as (batch, groups of heads, heads of a group), and the strides of operands along them and their rows."""
+    shapes = {name: ((1, 1, *a.shape)[-4:], (0, 0, *layout(a)[0])[-4:]) for name, a in named.items() if name not in ("lse", "delta")}
+    n = max(shape[0] for shape, _ in shapes.values())
+    heads = max(shape[1] for shape, _ in shapes.values())
+    groups = next((shape[1] for shape, _ in shapes.values() if shape[1] not in (1, heads)), 1)
+    each = heads // groups
+    steps = {}
+    for name, (shape, (along, head, row, _)) in shapes.items():
+        of_heads = (0, 0) if shape[1] == 1 else (head * each, head) if shape[1] == heads else (head, 0)
+        steps[name] = ((along if shape[0] != 1 else 0, *of_heads, row if shape[2] != 1 else 0),)
+    return (n, groups, each), steps
+
+
+def float_bits(x: float) -> int:
+    return struct.unpack("q", struct.pack("d", x))[0]
+
+
+def results_of(v: Value, places: Places) -> list[Value]:
+    """A step with several results, and the others that something reads."""
+    return [v] + [c for c in places.plan.steps if isinstance(c, Value) and c.kind == v.kind and c.attrs[-1] and c.args[0] is v]
+
+
 def call_work(v: Value, places: Places) -> Work | None:
     op, attrs, metas, which = v.attrs
     if which:
         return None
-    results = [v] + [c for c in places.plan.steps if isinstance(c, Value) and c.kind == "call" and c.attrs[3] and c.args[0] is v]
+    results = results_of(v, places)
     reads = [places.of(base_of(a)[0]) for a in v.args]
     writes = [places.of(r) for r in results]
     return Work(v, None, reads, writes, [], results)
+
+
+WORK = {"call": call_work, "scan": scan_work, "scatter": scatter_work, "attend": attend_work, "attend_back": attend_work}
 
 
 # -- order and memory --------------------------------------------------------------------------------------------------

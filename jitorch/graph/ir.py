@@ -14,6 +14,8 @@
 | take | elements of the first operand at the linear indices of the second | |
 | scatter | the first operand with elements written or added at linear indices | "set" or "add" |
 | contract | sums of products of two operands over the labels that the result lacks (as in einsum) | a label for each dimension of the operands and the result |
+| attend | softmax(q @ k.T * scale + mask) @ v, and the logarithm of each row's sum of exponentials (see `Builder.attend`) | is it causal, which result |
+| attend_back | the gradients of q (in parts to be added up), k and v | is it causal, which result |
 | scan | a running reduction along one dimension | name, dimension |
 | call | a library routine on whole arrays | op entry, its attributes, which result |
 """
@@ -64,6 +66,7 @@ class Value:
     def ne(self, o): return self.builder.map("ne", self, o)
 
 
+ATTEND_KEYS, ATTEND_STEPS = 128, 16       # keys worth a part of their own; how many parts of all batches there are at least, if keys suffice
 TO_BOOL = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
 
 
@@ -202,6 +205,30 @@ class Builder:
         dims = [*kept, n - 2, n - 1]
         return self.strided(v.args[0], [v.shape[d] for d in dims], [strides[d] for d in dims], offset)
 
+    def attend(self, q: Value, k: Value, v: Value, scale: Value, mask: Value | None, causal: bool) -> tuple[Value, Value]:
+        """Attention over (length, width), (heads, length, width) or (batch, heads, length, width), nothing empty. Leading dimensions broadcast, and
+        where q has a multiple of k's and v's heads, neighbours share one. `mask` is bool (True: takes part) or added; causal: row i sees keys up to i.
+
+        Returns the result (..., L, Ev) and log(sum(exp(scores))) of each row (..., L), which is +inf for a row of zeros that sees no key."""
+        lead = lead_of((q, k, v))
+        return self.several("attend", (q, k, v, scale, *(() if mask is None else (mask,))), (causal,), q.dtype, (
+            (*lead, q.shape[-2], v.shape[-1]), (*lead, q.shape[-2])))
+
+    def attend_back(self, g: Value, q: Value, k: Value, v: Value, lse: Value, delta: Value, scale: Value, mask: Value | None,
+                    causal: bool) -> tuple[Value, Value, Value]:
+        """Gradients of q, k and v, with all leading dimensions, from g, that of the result (..., L, Ev), and delta = sum(result * g, -1)."""
+        lead = lead_of((q, k, v))
+        # where there are few batches, parts of the keys are steps side by side, each with a gradient of q of its own
+        parts = min(-(-k.shape[-2] // ATTEND_KEYS), max(1, ATTEND_STEPS // count(lead)))
+        dq, dk, dv = self.several("attend_back", (q, k, v, scale, g, lse, delta, *(() if mask is None else (mask,))), (causal,), q.dtype, (
+            (parts, *lead, *q.shape[-2:]), (*lead, *k.shape[-2:]), (*lead, *v.shape[-2:])))
+        return self.reshape(self.sum(dq, [0]), dq.shape[1:]), dk, dv
+
+    def several(self, kind: str, args, attrs: tuple, dtype: dtype, shapes) -> tuple:
+        """The results of one step: the others have the first as their only operand."""
+        first = self.add(kind, None, args, shapes[0], dtype, (*attrs, 0))
+        return (first, *(self.add(kind, None, (first,), shape, dtype, (*attrs, i)) for i, shape in enumerate(shapes) if i))
+
     def call(self, op, args, attrs, metas) -> tuple[Value, ...]:
         """The op's reference on whole arrays. attrs: (how operands alternate with numbers, the op's attributes)."""
         first = self.add("call", op.name, args, metas[0].shape, metas[0].dtype, (op, attrs, metas, 0))
@@ -221,6 +248,13 @@ class Builder:
 
     def log(self, v: Value) -> Value:
         return self.map("log", v)
+
+
+def lead_of(operands) -> tuple[int, ...]:
+    """The leading dimensions of an attention; the first operand may have a multiple of the others' heads."""
+    leads = [a.shape[:-2] for a in operands]
+    heads = leads[0][-1:]
+    return broadcast([leads[0], *((*x[:-1], *heads) if heads and x and x[-1] and heads[0] % x[-1] == 0 else x for x in leads[1:])])
 
 
 def broadcast(shapes) -> tuple[int, ...]:

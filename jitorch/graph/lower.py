@@ -221,6 +221,28 @@ def aligned(b, v: Value, own: tuple, order: list) -> Value:
     return b.strided(base, shape, [0 if d is None else strides[d] for d in dims], offset)
 
 
+def rewrite_attend(b, kind, name, args, shape, dtype, attrs):
+    """Operands whose rows lie without gaps are read where they are; a mask has all columns."""
+    if attrs[-1]:
+        return None
+    named = attend_operands(kind, args)
+    if "mask" in named:
+        mask = named["mask"]
+        named["mask"] = b.expand(mask, (*mask.shape[:-1], named["k"].shape[-2]))
+    for name, v in named.items():
+        if name in ("lse", "delta"):
+            named[name] = contiguous(b, v)
+        elif name != "scale":
+            named[name] = contiguous(b, v) if v.kind == "view" and v.attrs[0][-1] != 1 and v.shape[-1] != 1 else in_memory(b, v)
+    return tuple(named.values())
+
+
+def attend_operands(kind: str, args) -> dict[str, Value]:
+    """The operands of an `attend` or `attend_back` by name."""
+    names = ("q", "k", "v", "scale", "mask") if kind == "attend" else ("q", "k", "v", "scale", "g", "lse", "delta", "mask")
+    return dict(zip(names, args))
+
+
 def in_memory(b, v: Value) -> Value:
     base = v
     while base.kind in ALIASES:
@@ -238,6 +260,7 @@ def contiguous(b, v: Value) -> Value:
 
 REWRITES = {
     "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "contract": rewrite_contract,
+    "attend": rewrite_attend, "attend_back": rewrite_attend,
     "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce,
 }
 
@@ -321,7 +344,7 @@ def has_kernel(v: Value) -> bool:
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
         return v.name in SCAN_STEPS and v.dtype is not bool_
-    return v.kind != "contract" or v.dtype.name in FLOATS
+    return v.kind not in ("contract", "attend", "attend_back") or v.dtype.name in FLOATS
 
 
 def is_expand(base_shape, shape, strides, offset) -> bool:

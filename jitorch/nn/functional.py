@@ -42,7 +42,8 @@ from ..ops.activations import (
     threshold,
     threshold_,
 )
-from ..ops.contraction import bilinear, linear, scaled_dot_product_attention
+from ..ops.attention import scaled_dot_product_attention
+from ..ops.contraction import bilinear, linear
 from ..ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from ..ops.ctc import ctc_loss
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout

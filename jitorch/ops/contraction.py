@@ -612,56 +612,6 @@ def bilinear(input1, input2, weight, bias=None):
     return result if bias is None else result + bias
 
 
-def scaled_dot_product_attention(
-    query,
-    key,
-    value,
-    attn_mask=None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-):
-    """softmax(query @ key.T * scale + mask) @ value over (..., length, width), as `torch.nn.functional`'s.
-
-    attn_mask: bool (True: takes part) or added; scale: 1 / sqrt(width) unless given.
-    RuntimeError for a mask beside is_causal.
-    """
-    from .indexing import masked_fill
-
-    if attn_mask is not None and is_causal:
-        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
-    if enable_gqa:
-        key, value = (
-            expand(unsqueeze(t, -3), *t.shape[:-2], query.shape[-3] // t.shape[-3], *t.shape[-2:]) for t in (key, value)
-        )
-        key, value = (reshape(t, (*query.shape[:-2], *t.shape[-2:])) for t in (key, value))
-    scale = 1 / query.shape[-1] ** 0.5 if scale is None else scale
-    scores = matmul(query * scale, mT(key))
-    if is_causal:
-        scores = masked_fill(scores, causal_mask(*scores.shape[-2:]), float("-inf"))
-    elif attn_mask is not None:
-        if attn_mask.dtype.category == BOOL:
-            scores = masked_fill(scores, attn_mask.logical_not(), float("-inf"))
-        else:
-            scores = scores + attn_mask
-    weights = PUBLIC["softmax"](scores, -1)
-    if attn_mask is not None and attn_mask.dtype.category == BOOL:
-        weights = masked_fill(weights, expand(attn_mask.logical_not().all(-1, keepdim=True), *weights.shape), 0.0)
-    if dropout_p:
-        from ..nn.functional import dropout
-
-        weights = dropout(weights, dropout_p, True)
-    return matmul(weights, value)
-
-
-def causal_mask(rows: int, columns: int):
-    """True above the diagonal, (rows, columns)."""
-    from .creation import arange
-
-    return unsqueeze(arange(rows), 1) < arange(columns)
-
-
 def not_a_tensor(name):
     def operator(self, other):
         return matmul(self, other) if hasattr(other, "_meta") else NotImplemented

@@ -2,6 +2,7 @@
 from . import (
     activations,
     arithmetic,
+    attention,
     attributes,
     complex,
     contraction,

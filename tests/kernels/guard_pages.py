@@ -105,6 +105,15 @@ def gradient(function, *xs):
     return [x.grad for x in leaves]
 
 
+def attention_family(n):
+    """Short and long queries beside few and many keys, with masks and odd widths; gradients of all three."""
+    for queries, keys, width in ((n, 5, 7), (5, n, 33), (n % 150 + 1, n % 140 + 1, n % 70 + 1)):
+        mask = whole(queries, keys, high=2, dtype="bool")
+        for arguments in ({"is_causal": True}, {"attn_mask": mask}, {"attn_mask": floats(1, keys)}):
+            operands = floats(2, queries, width), floats(2, keys, width), floats(2, keys, 5)
+            yield gradient(lambda q, k, v, given=arguments: F.scaled_dot_product_attention(q, k, v, **given).sum(), *operands)
+
+
 # name -> a function of a size that gives tensors, or yields several such results in turn
 FAMILIES = {
     "map": lambda n: [floats(n) * 2 + floats(n).tanh(), floats(n).exp().log1p().sin() + floats(n).erf()],
@@ -141,6 +150,7 @@ FAMILIES = {
                                F.conv2d(floats(1, 2, 9, 9), floats(4, 1, 3, 3), groups=2),
                                *gradient(lambda x, w: F.conv2d(x, w, stride=2, padding=1).sum(), floats(2, 3, n % 40 + 3, 9), floats(4, 3, 3, 2)),
                                *gradient(lambda x, w: F.conv1d(x, w).sum(), floats(2, 3, n + 3), floats(4, 3, 3))],
+    "attention": attention_family,
     "random": lambda n: [torch.rand(n), torch.randn(n, 3), F.dropout(floats(n), 0.5)],
     "sorting": lambda n: [floats(n).sort()[0], floats(5, n).topk(1)[0]],
 }

@@ -2,6 +2,7 @@
 
     micro = microkernel("f32", rows=14, vectors=2, lanes=16)     at the top of a source: a function for its kernel
     micro(a, b, tile, depth, add)       tile[rows][vectors * lanes] (+)= a[depth][rows].T @ b[depth][vectors * lanes]
+                                        (operands packed without gaps, unless `steps` says how they lie)
     copy_lanes(to, source, 16)          16 elements, unaligned
     zero_lanes(to, 16)
     transpose_quads(to, step, p0, p1, p2, p3)       four elements of four rows, stored as four groups of four `step` apart
@@ -49,13 +50,17 @@ def fused(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Va
     )
 
 
-def microkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
-    """The innermost loop of a matrix product, its rows * vectors accumulators in registers."""
+def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[int, int, int, int] | None = None) -> Any:
+    """The innermost loop of a matrix product, its rows * vectors accumulators in registers.
+
+    steps: how many elements lie between neighbours of a along the depth, of a along the rows, of b along the depth, of the tile along the rows.
+    """
     element = ELEMENTS[suffix]
+    along_a, across_a, along_b, across_tile = steps or (rows, 1, vectors * lanes, vectors * lanes)
     pointer = types.CPointer(element)
 
     def micro(typingctx, a, b, tile, depth, add):
-        """tile (row-major, without gaps) = a.T @ b, or += where `add` is not 0; depth is at least 1."""
+        """tile = a.T @ b, or += where `add` is not 0; depth is at least 1."""
 
         def codegen(context, builder, sig, args):
             real = context.get_value_type(element)
@@ -66,7 +71,7 @@ def microkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
                 return ir.Constant(WORD, n)
 
             def place(j: int, r: int) -> ir.Value:
-                return builder.gep(tile, [number((r * vectors + j) * lanes)])
+                return builder.gep(tile, [number(r * across_tile + j * lanes)])
 
             before = builder.block
             loop, after = builder.append_basic_block("depth"), builder.append_basic_block("finish")
@@ -76,13 +81,12 @@ def microkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
             k = builder.phi(WORD)
             k.add_incoming(number(0), before)
             sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
-            of_a, of_b = builder.gep(a, [builder.mul(k, number(rows))]), builder.gep(
-                b, [builder.mul(k, number(vectors * lanes))]
-            )
+            of_a = builder.gep(a, [builder.mul(k, number(along_a))])
+            of_b = builder.gep(b, [builder.mul(k, number(along_b))])
             right = [load_lanes(builder, builder.gep(of_b, [number(j * lanes)]), kind) for j in range(vectors)]
             new = []
             for r in range(rows):
-                left = splat(builder, builder.load(builder.gep(of_a, [number(r)])), lanes)
+                left = splat(builder, builder.load(builder.gep(of_a, [number(r * across_a)])), lanes)
                 new.append([fused(builder, left, right[j], sums[r][j]) for j in range(vectors)])
             following = builder.add(k, number(1))
             k.add_incoming(following, loop)

@@ -11,12 +11,6 @@ def einsum(equation, *shapes):
     return lambda torch, t: torch.einsum(equation, *(t(*s) for s in shapes))
 
 
-def attention(**kwargs):
-    return lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
-        t(2, 3, 4, 5), t(2, 3, 6, 5), t(2, 3, 6, 7), **kwargs
-    )
-
-
 SHAPES = [
     ((2, 3), (3, 4)),
     ((3,), (3,)),
@@ -81,15 +75,4 @@ SAMPLES = {
     ],
     "outer": [lambda torch, t: torch.outer(t(2), t(3)), lambda torch, t: torch.outer(t(2, dtype="int64"), t(3))],
     "kron": [lambda torch, t: torch.kron(t(2, 3), t(4, 2)), lambda torch, t: torch.kron(t(2), t(2, 2))],
-    "scaled_dot_product_attention": [
-        attention(),
-        attention(is_causal=True),
-        attention(scale=0.3),
-        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
-            t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6)
-        ),
-        lambda torch, t: torch.nn.functional.scaled_dot_product_attention(
-            t(2, 4, 5), t(2, 6, 5), t(2, 6, 7), attn_mask=t(4, 6, dtype="bool")
-        ),
-    ],
 }
