@@ -65,8 +65,7 @@ def as_sequence(x) -> tuple:
 
 
 def prepare(tensors, gradients, create_graph: bool):
-    """The roots of a backward pass and a gradient of the right shape for each. Raises PyTorch's errors."""
-    from ..ops.dispatch import PUBLIC
+    """The roots of a backward pass, and a gradient of the right shape for each, None for ones. Raises PyTorch's errors."""
     roots = as_sequence(tensors)
     gradients = (None,) * len(roots) if gradients is None else as_sequence(gradients)
     if len(roots) != len(gradients):
@@ -78,10 +77,9 @@ def prepare(tensors, gradients, create_graph: bool):
         if g is None:
             if root._meta.numel != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            g = PUBLIC["ones_like"](root)
         elif g.shape != root.shape:
             raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {root.shape}.")
-        made.append(g if create_graph else g.detach())
+        made.append(g if create_graph or g is None else g.detach())
     return roots, made
 
 

@@ -4,27 +4,61 @@ from __future__ import annotations
 import heapq
 
 from .node import GradNode, edge_of, state
+from .replay import Note, again
 
 
 def run(roots, gradients, *, keep: bool, create: bool, wanted=None, accumulate: bool = True):
-    """Send `gradients` into `roots`. Returns {id(tensor): gradient} for the tensors in `wanted`.
+    """Send `gradients` (None: ones) into `roots`. Returns {id(tensor): gradient} for the tensors in `wanted`.
 
     keep: saved values stay for another pass. create: the pass itself is recorded. accumulate: leaves get `.grad`.
     """
     was = state.enabled
     state.enabled = create
     try:
-        return walk(roots, gradients, keep, wanted, accumulate)
+        taken = {id(g._storage) for g in gradients if g is not None}
+        captured: dict[int, object] = {}
+        if wanted is None and not create and len(roots) == 1 and not state.anomaly:
+            arrived = again(roots[0], gradients[0], keep)
+            if arrived is None:
+                arrived = walk_and_learn(roots[0], gradients[0], keep)
+            points = None
+        else:
+            targets = capture_points(wanted)
+            useful = None if wanted is None or accumulate else reaching(roots, wanted)
+            arrived = walk(roots, gradients, keep, targets, captured, useful)
+            points = None if wanted is None else targets.get(None, ())
+        for leaf, g in arrived:
+            if leaf._hooks:
+                for hook in list(leaf._hooks):
+                    changed = hook(g)
+                    g = g if changed is None else changed
+            if points is None:
+                deposit(leaf, g, taken)
+            elif id(leaf) in points:
+                captured[id(leaf)] = g
+                if accumulate:
+                    deposit(leaf, g, taken)
+        return captured
     finally:
         state.enabled = was
 
 
-def walk(roots, gradients, keep, wanted, accumulate):
+def walk_and_learn(root, gradient, keep) -> list:
+    """`walk` from one root; the next pass like it need not be walked (see replay.py)."""
+    note = Note.begin(root, gradient)
+    arrived = walk((root,), (gradient,), keep, {}, {}, None, note)
+    if note is not None:
+        note.end(arrived)
+    return arrived
+
+
+def walk(roots, gradients, keep, targets: dict, captured: dict, useful: set | None, note: Note | None = None) -> list:
+    """Run the rules. Returns the leaves that gradients arrived at, as (leaf, gradient), in order of arrival.
+
+    targets: see `capture_points`; their gradients go into `captured`. useful: the nodes to be visited; None: all.
+    """
     pending: dict[GradNode, dict[int, object]] = {}
-    leaves: dict[int, list] = {}        # id -> [leaf, gradient], in order of arrival
-    captured: dict[int, object] = {}
-    targets = capture_points(wanted)
-    useful = None if wanted is None or accumulate else reaching(roots, wanted)
+    leaves: dict[int, tuple] = {}       # id -> (leaf, gradient), in order of arrival
     heap: list[tuple[int, GradNode]] = []
 
     def send(edge, g):
@@ -42,25 +76,22 @@ def walk(roots, gradients, keep, wanted, accumulate):
             slot[nr] = g if held is None else held + g
         else:
             entry = leaves.get(id(target))
-            if entry is None:
-                leaves[id(target)] = [target, g]
-            else:
-                entry[1] = entry[1] + g
+            leaves[id(target)] = (target, g if entry is None else entry[1] + g)
 
     for root, g in zip(roots, gradients):
-        send(edge_of(root), g)
+        send(edge_of(root), ones_like(root) if g is None else g)
     while heap:
         _, node = heapq.heappop(heap)
-        grads = pending.pop(node)
-        arrived(node, grads, targets, captured)
-        outs = [grads.get(i) for i in range(len(node.out_metas))]
-        edges = node.edges
+        step, edges, grads = node.step, node.edges, pending.pop(node)
+        if node.watched or targets:
+            arrived(node, grads, targets, captured)
+        outs = [grads.get(i) for i in range(len(step.metas))]
         node.needs = tuple([e is not None for e in edges]) if useful is None else tuple(
             [e is not None and ((target := target_of(e)).__class__ is not GradNode or target in useful) for e in edges])
-        if node.out_metas[0].dtype.is_complex and not node.op.wirtinger:
-            results = conjugated(node.op.vjp(node, *conjugated(outs)))
+        if step.metas[0].dtype.is_complex and not step.op.wirtinger:
+            results = conjugated(step.op.vjp(node, *conjugated(outs)))
         else:
-            results = node.op.vjp(node, *outs)
+            results = step.op.vjp(node, *outs)
         if results.__class__ is not tuple:
             results = (results,)
         if state.anomaly:
@@ -70,21 +101,19 @@ def walk(roots, gradients, keep, wanted, accumulate):
             for hook in list(node.extra):
                 changed = hook(results, tuple(outs))
                 results = results if changed is None else changed if isinstance(changed, tuple) else (changed,)
-        for edge, meta, g in zip(edges, node.metas, results):
+        for edge, meta, g in zip(edges, step.inputs, results):
             if edge is not None and g is not None:
                 send(edge, fitted(g, meta))
+        if note is not None:
+            note.visit(node)
         if not keep:
             node.free()
-    taken: set[int] = {id(g._storage) for g in gradients}
-    for leaf, g in leaves.values():
-        for hook in list(leaf._hooks or ()):
-            changed = hook(g)
-            g = g if changed is None else changed
-        if id(leaf) in targets.get(None, ()):
-            captured[id(leaf)] = g
-        if accumulate and (wanted is None or id(leaf) in targets.get(None, ())):
-            deposit(leaf, g, taken)
-    return captured
+    return list(leaves.values())
+
+
+def ones_like(root):
+    from ..ops.dispatch import PUBLIC
+    return PUBLIC["ones_like"](root).detach()
 
 
 def target_of(edge):
@@ -162,7 +191,8 @@ def deposit(leaf, g, taken: set) -> None:
     """Accumulate into `.grad`. A gradient that others may hold too is copied first."""
     if leaf.grad is None:
         if not state.enabled:
-            g = g.detach()
+            if g._rg:
+                g = g.detach()
             if id(g._storage) in taken or g._meta is not g._storage.meta:
                 g = g.clone()
         taken.add(id(g._storage))
@@ -171,5 +201,6 @@ def deposit(leaf, g, taken: set) -> None:
         leaf.grad = leaf.grad + g
     else:
         leaf.grad.add_(g)
-    for hook in list(leaf._post_hooks or ()):
-        hook(leaf)
+    if leaf._post_hooks:
+        for hook in list(leaf._post_hooks):
+            hook(leaf)

@@ -11,6 +11,7 @@ class _Entry:
 
     saves: tuple = ()
     save_outputs = False
+    lasting = False
     wirtinger = True            # what a user writes is what is run
 
     def __init__(self, cls):

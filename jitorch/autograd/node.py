@@ -28,6 +28,15 @@ class Record:
     def __init__(self, op, attrs: tuple, inputs: tuple, metas: tuple):
         self.op, self.attrs, self.inputs, self.metas = op, attrs, inputs, metas
 
+    def key(self) -> tuple:
+        return self.op, self.attrs, tuple([m.key for m in (*self.inputs, *self.metas)])
+
+    def __eq__(self, other) -> bool:
+        return other.__class__ is Record and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash((self.op, self.attrs))
+
 
 class GradNode:
     """One recorded operation, seen from behind: edges to what produced its inputs, and what its rule reads.

@@ -288,7 +288,7 @@ class Tape:
         """The slot of a tensor's value, entering it as a leaf or as a view of its storage where need be."""
         if storage.tape is self:
             slot = storage.slot
-        elif meta is not storage.meta and 0 < meta.numel <= storage.meta.numel // PART:
+        elif meta is not storage.meta and is_part(storage, meta):
             return self.enter_part(storage, meta)
         else:
             epoch, slot = storage.entered
@@ -332,9 +332,7 @@ class Tape:
         slot = self.parts.get(key)
         if slot is not None:
             return slot
-        buffer, offset = storage.array(), meta.offset
-        span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides, strict=True))
-        leaf = stored(Meta(meta.shape if meta.contiguous else (span,), meta.dtype), buffer[offset : offset + span])
+        leaf = part_of(storage, meta)
         node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), (), Meta)
         slot = node.index
         self.leaves[slot] = leaf
@@ -343,11 +341,14 @@ class Tape:
             attrs = (meta.shape, meta.strides, 0)
             self.node = node = lookup(node, VIEW, (slot,), attrs, (), (leaf.meta,), viewed)
             slot = node.index
+        self.note_part(storage, key, slot)
+        return slot
+
+    def note_part(self, storage: Storage, key: tuple, slot: int) -> None:
         if storage.shared is not None and storage.seen_outside():
             self.limit = -1
         self.sliced.add(storage)
         self.parts[key] = slot
-        return slot
 
     def take_over(self, storage: Storage, slot: int) -> None:
         """An in-place write: `slot` holds the storage's current value from now on."""
@@ -415,6 +416,18 @@ class Tape:
             results = self.capture.run(self, program, live, leaves)
         for s, (buffer, address) in zip(live, results):
             s.buffer, s.address, s.tape, s.slot = buffer, address, None, -1
+
+
+def is_part(storage: Storage, meta: Meta) -> bool:
+    """Is a view so small that it is entered by itself?"""
+    return 0 < meta.numel <= storage.meta.numel // PART
+
+
+def part_of(storage: Storage, meta: Meta) -> Storage:
+    """The elements from the first to the last of a view, as a storage."""
+    buffer, offset = storage.array(), meta.offset
+    span = 1 + sum([(n - 1) * s for n, s in zip(meta.shape, meta.strides)])
+    return stored(Meta(meta.shape if meta.contiguous else (span,), meta.dtype), buffer[offset : offset + span])
 
 
 def steps_of(node: Node) -> list[Step]:

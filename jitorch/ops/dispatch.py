@@ -29,6 +29,8 @@ class Op:
 
     __slots__ = ("name", "infer", "reference", "lower", "vjp", "saves", "save_outputs", "runtime", "grad_name", "samples", "wirtinger")
 
+    lasting = True          # is the same entry used each time: what is known of it may be kept
+
     def __init__(self, name: str, *, infer: Callable, reference: Callable, lower: Callable | None = None,
                  vjp: Callable | None = None, saves: str = "", runtime: bool = False, grad_name: str | None = None, wirtinger: bool = False):
         self.name, self.infer, self.reference, self.lower, self.vjp = name, infer, reference, lower, vjp

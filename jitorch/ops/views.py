@@ -24,6 +24,7 @@ class ViewOp:
 
     saves: tuple = ()
     save_outputs = False
+    lasting = True
     wirtinger = False
 
     def __init__(self, name: str, geometry, vjp):

@@ -51,6 +51,7 @@ class Gate:
     grad_name = "BackwardHookFunctionBackward"
     saves: tuple = ()
     save_outputs = False
+    lasting = False
 
     def __init__(self, passed):
         self.passed = passed
