@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 
 from . import config
 from .device import device
@@ -26,6 +27,7 @@ from .dtypes import (
     uint8,
 )
 from .graph.record import Size
+from .layouts import channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided
 from .tensor import Tensor, attach_methods, from_numpy, tensor
 from . import autograd
 from .ops import families
@@ -33,7 +35,7 @@ from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set
 
 half, float, double, cfloat, cdouble = float16, float32, float64, complex64, complex128
 short, int, long = int16, int32, int64
-strided, contiguous_format, preserve_format, channels_last = "torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"
+e, pi, inf, nan, newaxis = math.e, math.pi, math.inf, math.nan, None
 __version__ = "0.1.0"
 
 attach_methods()
@@ -54,7 +56,9 @@ def trace(input, *args, **kwargs):
 
 
 # Imported when first asked for, so that `import jitorch` stays fast.
-LAZY = ("nn", "optim", "utils", "linalg", "fft", "random", "special", "cuda", "jit")
+LAZY = (
+    *("nn", "optim", "utils", "linalg", "fft", "masked", "signal", "random", "special", "cuda", "jit"),
+)
 LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
 
 
@@ -63,11 +67,17 @@ def __getattr__(name: str):
         return importlib.import_module("." + name, __name__)
     if name in LAZY_NAMES:
         return getattr(importlib.import_module("." + LAZY_NAMES[name], __name__), name)
-    raise AttributeError(f"module 'jitorch' has no attribute '{name}'")
+    if not name.startswith("__"):
+        settings = importlib.import_module(".settings", __name__)
+        if name in settings.NAMES:
+            return getattr(settings, name)
+    from .missing import message
+
+    raise AttributeError(message("jitorch", name, {*globals(), *LAZY, *LAZY_NAMES}))
 
 
 __all__ = ["Size", "Tensor", "autograd", "bool", "config", "contiguous_format", "device", "dtype", "enable_grad", "float32", "float64", "from_numpy",
            "get_default_dtype", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "no_grad",
            "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "strided", "tensor", "uint8",
-           "bfloat16", "complex64", "complex128", "float16",
+           "bfloat16", "complex64", "complex128", "float16", "channels_last", "channels_last_3d", "layout", "memory_format",
            "double", "float", "int", "long", "short"]

@@ -111,5 +111,22 @@ from ..ops.pooling import (
     upsample_bilinear,
     upsample_nearest,
 )
+from ..ops.segments import fractional_max_pool2d, fractional_max_pool3d, pdist
 
 sigmoid, tanh = PUBLIC["sigmoid"], PUBLIC["tanh"]
+
+
+def with_indices(function):
+    """`<pooling>_with_indices`: (values, indices)."""
+    return lambda *args, **kwargs: function(*args, **(kwargs | {"return_indices": True}))
+
+
+for _f in (adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d, fractional_max_pool2d, fractional_max_pool3d, max_pool1d, max_pool2d, max_pool3d):
+    globals()[_f.__name__ + "_with_indices"] = with_indices(_f)
+
+
+def multi_head_attention_forward(*args, **kwargs):
+    """What `MultiheadAttention` computes, with all of its parameters as arguments: (output, weights)."""
+    from .modules.activation import attention_of_parameters
+
+    return attention_of_parameters(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import layouts
 from ..printing import get_printoptions, printoptions, set_printoptions
 from .dispatch import METHODS, PUBLIC
 from .views import permute, transpose, wrap_dim
@@ -89,8 +90,8 @@ METHODS.update(
     is_nested=property(lambda self: False),
     is_mkldnn=property(lambda self: False),
     is_xpu=property(lambda self: False),
-    layout=property(lambda self: "torch.strided"),
+    layout=property(lambda self: layouts.strided),
 )
 PUBLIC.update(set_printoptions=set_printoptions, get_printoptions=get_printoptions, printoptions=printoptions)
 # Names of memory formats, which are accepted and have no effect: results are laid out in row-major order.
-PUBLIC.update(channels_last="torch.channels_last", channels_last_3d="torch.channels_last_3d")
+PUBLIC.update(channels_last=layouts.channels_last, channels_last_3d=layouts.channels_last_3d)

@@ -669,37 +669,32 @@ def new(self, *data, device=None):
 METHODS["new"] = new
 
 
+
 # -- windows -----------------------------------------------------------------------------------------------------------
-def cosines(*weights: float):
-    return lambda x: sum((-1) ** k * w * np.cos(k * x) for k, w in enumerate(weights))
+def old_window(name: str, *numbers: str):
+    """`torch.<name>_window`: `torch.signal.windows.<name>`, periodic unless told otherwise; further numbers come after that."""
 
+    def window(window_length: int, periodic: bool = True, *more, dtype=None, layout=None, device=None, pin_memory=False,
+               requires_grad: bool = False, **given):
+        from ..signal import windows
 
-def window(name: str, values, *defaults):
-    """`torch.<name>_window(n, periodic)`: values(angle) over one period, or kaiser's own."""
-
-    def make(window_length: int, periodic: bool = True, *more, dtype=None, layout=None, device=None, pin_memory=False,
-             requires_grad: bool = False, **named):
-        dtype = dtype_of(dtype, dtypes.get_default_dtype())
+        given.update(zip(numbers, more, strict=False))
         if window_length < 0:
             raise RuntimeError(f"{name}_window requires non-negative window_length, got window_length={window_length}")
-        n = window_length if periodic else window_length - 1
-        numbers = [*more, *defaults[len(more):]]
-        numbers = [named.get(key, x) for key, x in zip(("alpha", "beta"), numbers, strict=False)] if name != "kaiser" else [named.get("beta", *numbers)]
-        x = np.arange(window_length) * (2 * np.pi / n) if window_length > 1 else np.zeros(window_length)
-        made = values(x, *numbers) if window_length != 1 else np.ones(1)
-        return tensor(made.astype(dtype.np), device=device, requires_grad=requires_grad)
+        if dtype is not None and not dtype.is_floating_point:
+            raise RuntimeError(f"{name}_window expects floating point dtypes, got: {dtype}")
+        if name == "hamming" and given:
+            alpha, beta = float(given.get("alpha", 0.54)), float(given.get("beta", 0.46))
+            return windows.general_cosine(window_length, a=[alpha, beta], sym=not periodic, dtype=dtype, requires_grad=requires_grad)
+        function = getattr(windows, name)
+        return function(window_length, sym=not periodic, dtype=dtype, device=device, requires_grad=requires_grad, **given)
 
-    make.__name__ = make.__qualname__ = name + "_window"
-    make.__doc__ = f"The {name} window of the given length; periodic: as one period of a longer signal, else symmetric."
-    PUBLIC[make.__name__] = make
-
-
-def kaiser(x, beta: float):
-    return np.i0(beta * np.sqrt(np.maximum(1 - (x / np.pi - 1) ** 2, 0))) / np.i0(beta)
+    window.__name__ = window.__qualname__ = name + "_window"
+    window.__doc__ = f"The {name} window of the given length; periodic: one period of a longer signal, else symmetric."
+    PUBLIC[window.__name__] = window
 
 
-window("hann", cosines(0.5, 0.5))
-window("hamming", lambda x, a, b: a - b * np.cos(x), 0.54, 0.46)
-window("blackman", cosines(0.42, 0.5, 0.08))
-window("bartlett", lambda x: 1 - np.abs(x / np.pi - 1))
-window("kaiser", kaiser, 12.0)
+for _name in ("hann", "blackman", "bartlett"):
+    old_window(_name)
+old_window("hamming", "alpha", "beta")
+old_window("kaiser", "beta")

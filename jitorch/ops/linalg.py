@@ -35,6 +35,11 @@ def mT(x):
     return transpose_op(x, -2, -1)
 
 
+def mH(x):
+    """The conjugate transpose."""
+    return transpose_op(x, -2, -1).conj()
+
+
 def finish(result, out):
     return result if out is None else write_out(out, result)
 
@@ -43,7 +48,7 @@ def finish(result, out):
 def check_matrix(name: str, m, what: str = "A") -> None:
     if len(m.shape) < 2:
         raise RuntimeError(f"{name}: The input tensor {what} must have at least 2 dimensions.")
-    if m.dtype.category != FLOAT:
+    if m.dtype.category < FLOAT:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {m.dtype.label}")
 
 
@@ -123,11 +128,11 @@ def cofactor_reference(a):
     """det(A) inv(A).T, through the singular values, so that it is right for singular matrices too."""
     if a.size == 0:
         return a.copy()
-    u, s, vh = np.linalg.svd(a.astype(np.float64))
+    u, s, vh = np.linalg.svd(a.astype(np.complex128 if a.dtype.kind == "c" else np.float64))
     n = s.shape[-1]
     others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1)
     sign = np.linalg.det(u) * np.linalg.det(vh)
-    return (u * (others * sign[..., None])[..., None, :]) @ vh
+    return (u.conj() * (others * sign[..., None])[..., None, :]) @ vh.conj()
 
 
 def cofactor_vjp(ctx, g):
@@ -163,11 +168,15 @@ def det(A, *, out=None):
 
 def slogdet_infer(m):
     check_square("linalg.slogdet", m)
-    return Meta(m.shape[:-2], m.dtype), Meta(m.shape[:-2], m.dtype)
+    return Meta(m.shape[:-2], m.dtype), Meta(m.shape[:-2], m.dtype.to_real())
 
 
-def slogdet_vjp(ctx, _, g):
-    return (None if g is None else column(g) * mT(inv(ctx.input(0))),)
+def slogdet_vjp(ctx, turn, g):
+    """The sign of a complex determinant turns with the imaginary part of tr(A^-1 dA)."""
+    if turn is not None and ctx.metas[0].dtype.is_complex:
+        angle = (turn.conj() * ctx.output(0) * 1j).real
+        g = PUBLIC["complex"](angle * 0 if g is None else g, angle)
+    return (None if g is None else column(g) * mH(inv(ctx.input(0))),)
 
 
 slogdet_op = Op(
@@ -175,7 +184,8 @@ slogdet_op = Op(
     infer=slogdet_infer,
     reference=lambda a: tuple(np.linalg.slogdet(a)),
     vjp=slogdet_vjp,
-    saves="0",
+    saves="0o",
+    wirtinger=True,
     grad_name="LinalgSlogdetBackward0",
 )
 SLOGDET = {
@@ -385,11 +395,11 @@ def cholesky_infer(m):
 
 def cholesky_vjp(ctx, g):
     low = ctx.output()
-    inside = PUBLIC["tril"](matmul(mT(low), g))
+    inside = PUBLIC["tril"](matmul(mH(low), g))
     inside = inside - PUBLIC["diag_embed"](diagonal(inside, 0, -2, -1)) * 0.5
-    left = apply(triangular_op, (mT(low), inside), (True, False))
-    full = mT(apply(triangular_op, (mT(low), mT(left)), (True, False)))
-    return ((full + mT(full)) * 0.5,)
+    left = apply(triangular_op, (mH(low), inside), (True, False))
+    full = mH(apply(triangular_op, (mH(low), mH(left)), (True, False)))
+    return ((full + mH(full)) * 0.5,)
 
 
 cholesky_op = Op(
@@ -397,7 +407,7 @@ cholesky_op = Op(
     infer=cholesky_infer,
     reference=cholesky_reference,
     vjp=cholesky_vjp,
-    saves="o",
+    wirtinger=True, saves="o",
     grad_name="LinalgCholeskyExBackward0",
 )
 
@@ -408,7 +418,7 @@ def cholesky(A, *, upper: bool = False, out=None):
     LinAlgError, when it is computed, unless A is positive-definite.
     """
     low = apply(cholesky_op, (A,))
-    return finish(mT(low) if upper else low, out)
+    return finish(mH(low) if upper else low, out)
 
 
 def cholesky_old(input, upper: bool = False, *, out=None):
@@ -448,8 +458,8 @@ def cholesky_solve_vjp(ctx, g):
     to_b = apply(cholesky_solve_op, (g, low), ctx.attrs)
     to_low = None
     if ctx.needs[1]:
-        term = matmul(to_b, mT(ctx.output()))
-        term = term + mT(term)
+        term = matmul(to_b, mH(ctx.output()))
+        term = term + mH(term)
         to_low = -(matmul(low, term) if upper else matmul(term, low))
     return (to_b, to_low)
 
@@ -459,7 +469,7 @@ cholesky_solve_op = Op(
     infer=lambda b, low, upper: solve_infer(low, b),
     reference=cholesky_solve_reference,
     vjp=cholesky_solve_vjp,
-    saves="1o",
+    wirtinger=True, saves="1o",
 )
 
 
@@ -516,18 +526,18 @@ def qr_vjp(ctx, gq, gr):
         return (qr_square_vjp(q, r, gq, gr),)
     first, rest = r[..., :m], r[..., m:]  # A = [Q R1, Q R2]: the second part is a product
     g_first, g_rest = gr[..., :m], gr[..., m:]
-    to_first = qr_square_vjp(q, first, gq + matmul(matmul(q, rest), mT(g_rest)), g_first)
+    to_first = qr_square_vjp(q, first, gq + matmul(matmul(q, rest), mH(g_rest)), g_first)
     return (PUBLIC["cat"]([to_first, matmul(q, g_rest)], -1),)
 
 
 def qr_square_vjp(q, r, gq, gr):
-    inside = PUBLIC["triu"](matmul(gr, mT(r)) - matmul(mT(q), gq))
-    both = inside + mT(inside)
+    inside = PUBLIC["triu"](matmul(gr, mH(r)) - matmul(mH(q), gq))
+    both = inside + mH(inside)
     both = both - PUBLIC["diag_embed"](diagonal(both, 0, -2, -1)) * 0.5
-    return mT(apply(triangular_op, (r, mT(gq + matmul(q, both))), (True, False)))
+    return mH(apply(triangular_op, (r, mH(gq + matmul(q, both))), (True, False)))
 
 
-qr_op = Op("linalg_qr", infer=qr_infer, reference=qr_reference, vjp=qr_vjp, saves="o", grad_name="LinalgQrBackward0")
+qr_op = Op("linalg_qr", infer=qr_infer, reference=qr_reference, vjp=qr_vjp, wirtinger=True, saves="o", grad_name="LinalgQrBackward0")
 QR = {"linalg_qr": named("linalg_qr", "Q", "R"), "qr": named("qr", "Q", "R")}
 
 
@@ -556,7 +566,7 @@ def svd_infer(m, full):
     k = min(r, c)
     return (
         Meta((*lead, r, r if full else k), m.dtype),
-        Meta((*lead, k), m.dtype),
+        Meta((*lead, k), m.dtype.to_real()),
         Meta((*lead, c if full else k, c), m.dtype),
     )
 
@@ -590,20 +600,22 @@ def svd_vjp(ctx, gu, gs, gv):
     squares = s * s
     eye = PUBLIC["eye"](k, dtype=s.dtype)
     gaps = unsqueeze(squares, -2) - unsqueeze(squares, -1) + eye
-    left, right = matmul(mT(u), gu), matmul(v, mT(gv))
-    inner = (left - mT(left)) / gaps * unsqueeze(s, -2) + unsqueeze(s, -1) * ((right - mT(right)) / gaps)
+    left, right = matmul(mH(u), gu), matmul(v, mH(gv))
+    inner = (left - mH(left)) / gaps * unsqueeze(s, -2) + unsqueeze(s, -1) * ((right - mH(right)) / gaps)
     if gs is not None:
         inner = inner + PUBLIC["diag_embed"](gs)
+    if u.dtype.is_complex:      # singular vectors are turned together
+        inner = inner + PUBLIC["diag_embed"](diagonal(left - mH(left), 0, -2, -1) / (s * 2))
     total = matmul(matmul(u, inner), v)
     if m > k:
         total = total + matmul((gu - matmul(u, left)) / unsqueeze(s, -2), v)
     if n > k:
-        total = total + matmul(u, (gv - matmul(mT(right), v)) / unsqueeze(s, -1))
+        total = total + matmul(u, (gv - matmul(mH(right), v)) / unsqueeze(s, -1))
     return (total,)
 
 
 svd_op = Op(
-    "linalg_svd", infer=svd_infer, reference=svd_reference, vjp=svd_vjp, saves="o", grad_name="LinalgSvdBackward0"
+    "linalg_svd", infer=svd_infer, reference=svd_reference, vjp=svd_vjp, wirtinger=True, saves="o", grad_name="LinalgSvdBackward0"
 )
 SVD = {"linalg_svd": named("linalg_svd", "U", "S", "Vh"), "svd": named("svd", "U", "S", "V")}
 
@@ -620,7 +632,7 @@ def svd_old(input, some: bool = True, compute_uv: bool = True, *, out=None):
         lead = input.shape[:-2]
         return SVD["svd"](filled((*lead, m, m), 0, input.dtype), svdvals(input), filled((*lead, n, n), 0, input.dtype))
     u, s, v = svd(input, not some)
-    return SVD["svd"](u, s, mT(v))
+    return SVD["svd"](u, s, mH(v))
 
 
 def svdvals(A, *, driver=None, out=None):
@@ -631,7 +643,7 @@ def svdvals(A, *, driver=None, out=None):
 # -- eigenvalues of symmetric matrices ---------------------------------------------------------------------------------
 def eigh_infer(m, upper):
     check_square("linalg.eigh", m)
-    return Meta(m.shape[:-1], m.dtype), Meta(m.shape, m.dtype)
+    return Meta(m.shape[:-1], m.dtype.to_real()), Meta(m.shape, m.dtype)
 
 
 def eigh_reference(a, upper):
@@ -643,18 +655,18 @@ def eigh_reference(a, upper):
 def eigh_vjp(ctx, gl, gv):
     values, v = ctx.output(0), ctx.output(1)
     if gv is None:
-        return (matmul(v * unsqueeze(gl, -2), mT(v)),)
+        return (matmul(v * unsqueeze(gl, -2), mH(v)),)
     gaps = unsqueeze(values, -2) - unsqueeze(values, -1)
     eye = PUBLIC["eye"](values.shape[-1], dtype=values.dtype)
-    inner = matmul(mT(v), gv) * (1 - eye) / (gaps + eye)
+    inner = matmul(mH(v), gv) * (1 - eye) / (gaps + eye)
     if gl is not None:
         inner = inner + PUBLIC["diag_embed"](gl)
-    result = matmul(matmul(v, inner), mT(v))
-    return ((result + mT(result)) * 0.5,)
+    result = matmul(matmul(v, inner), mH(v))
+    return ((result + mH(result)) * 0.5,)
 
 
 eigh_op = Op(
-    "linalg_eigh", infer=eigh_infer, reference=eigh_reference, vjp=eigh_vjp, saves="o", grad_name="LinalgEighBackward0"
+    "linalg_eigh", infer=eigh_infer, reference=eigh_reference, vjp=eigh_vjp, wirtinger=True, saves="o", grad_name="LinalgEighBackward0"
 )
 EIGH = named("linalg_eigh", "eigenvalues", "eigenvectors")
 
@@ -674,21 +686,47 @@ def eigvalsh(A, UPLO: str = "L", *, out=None):
     return finish(eigh(A, UPLO)[0], out)
 
 
-def needs_complex(name: str):
-    def fn(A, *args, **kwargs):
-        raise NotImplementedError(
-            f"linalg.{name}: its results are complex, and jitorch has no complex dtypes; for symmetric matrices use "
-            "linalg.eigh"
-        )
-
-    fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = (
-        "Raises NotImplementedError: eigenvalues of general matrices are complex, which jitorch has no dtype for."
-    )
-    return fn
+def eig_infer(m):
+    check_square("linalg.eig", m)
+    d = m.dtype.to_complex()
+    return Meta(m.shape[:-1], d), Meta(m.shape, d)
 
 
-eig, eigvals = needs_complex("eig"), needs_complex("eigvals")
+def eig_reference(a):
+    return tuple(np.linalg.eig(a)) if a.size else (np.zeros(a.shape[:-1], a.dtype), a.copy())
+
+
+def eig_vjp(ctx, gl, gv):
+    """As PyTorch's linalg_eig_backward: eigenvectors have unit length, so only what turns them counts."""
+    values, v = ctx.output(0), ctx.output(1)
+    if gv is None:
+        inner = PUBLIC["diag_embed"](gl)
+    else:
+        inner = matmul(mH(v), gv)
+        inner = inner - matmul(mH(v), v * unsqueeze(diagonal(inner, 0, -2, -1).real, -2))
+        eye = PUBLIC["eye"](values.shape[-1], dtype=values.dtype)
+        inner = inner * (1 - eye) / ((unsqueeze(values, -2) - unsqueeze(values, -1)).conj() + eye)
+        if gl is not None:
+            inner = inner + PUBLIC["diag_embed"](gl)
+    return (apply(solve_op, (mH(v), matmul(inner, mH(v)))),)
+
+
+eig_op = Op("linalg_eig", infer=eig_infer, reference=eig_reference, vjp=eig_vjp, saves="o", grad_name="LinalgEigBackward0", wirtinger=True)
+EIG = named("linalg_eig", "eigenvalues", "eigenvectors")
+
+
+def eig(A, *, out=None):
+    """(eigenvalues, eigenvectors as columns) of square matrices, complex, in no particular order.
+
+    RuntimeError where A holds NaN or infinity.
+    """
+    check_square("linalg.eig", A._meta)
+    return EIG(*apply(eig_op, (A,)))
+
+
+def eigvals(A, *, out=None):
+    """The eigenvalues of square matrices, complex, in no particular order."""
+    return finish(eig(A)[0], out)
 
 
 # -- least squares and pseudo-inverses -------------------------------------------------------------------------------
@@ -706,18 +744,18 @@ def pinv_reference(a, rtol, hermitian):
 
 
 def pinv_vjp(ctx, g):
-    a, p, gt = ctx.input(0), ctx.output(), mT(g)
-    pt = mT(p)
+    a, p, gt = ctx.input(0), ctx.output(), mH(g)
+    pt = mH(p)
     if a.shape[-2] <= a.shape[-1]:
         k = matmul(gt, p)
         kp = matmul(k, pt)
-        return (-mT(matmul(p, k)) + kp - matmul(matmul(a, p), kp) + matmul(matmul(pt, p), gt - matmul(k, a)),)
+        return (-mH(matmul(p, k)) + kp - matmul(matmul(a, p), kp) + matmul(matmul(pt, p), gt - matmul(k, a)),)
     k = matmul(p, gt)
     pk = matmul(pt, k)
-    return (-mT(matmul(k, p)) + matmul(matmul(gt - matmul(a, k), p), pt) + pk - matmul(matmul(pk, p), a),)
+    return (-mH(matmul(k, p)) + matmul(matmul(gt - matmul(a, k), p), pt) + pk - matmul(matmul(pk, p), a),)
 
 
-pinv_op = Op("linalg_pinv", infer=pinv_infer, reference=pinv_reference, vjp=pinv_vjp, saves="0o")
+pinv_op = Op("linalg_pinv", infer=pinv_infer, reference=pinv_reference, vjp=pinv_vjp, wirtinger=True, saves="0o")
 
 
 def pinv(A, rcond=None, hermitian: bool = False, *, atol=None, rtol=None, out=None):
@@ -751,7 +789,7 @@ lstsq_op = Op(
     infer=lambda a, b, rcond: Meta((*a.shape[:-1][:-1], a.shape[-1], b.shape[-1]), a.dtype),
     reference=lstsq_reference,
     vjp=lambda ctx, g: lstsq_vjp(ctx, g),
-    saves="01o",
+    wirtinger=True, saves="01o",
 )
 
 
@@ -759,16 +797,16 @@ def lstsq_vjp(ctx, g):
     """The rules of pinv(A) @ B."""
     a, b = ctx.input(0), ctx.input(1)
     p = pinv(a)
-    pt, gp = mT(p), matmul(g, mT(b))
-    gt = mT(gp)
+    pt, gp = mH(p), matmul(g, mH(b))
+    gt = mH(gp)
     if a.shape[-2] <= a.shape[-1]:
         k = matmul(gt, p)
         kp = matmul(k, pt)
-        to_a = -mT(matmul(p, k)) + kp - matmul(matmul(a, p), kp) + matmul(matmul(pt, p), gt - matmul(k, a))
+        to_a = -mH(matmul(p, k)) + kp - matmul(matmul(a, p), kp) + matmul(matmul(pt, p), gt - matmul(k, a))
     else:
         k = matmul(p, gt)
         pk = matmul(pt, k)
-        to_a = -mT(matmul(k, p)) + matmul(matmul(gt - matmul(a, k), p), pt) + pk - matmul(matmul(pk, p), a)
+        to_a = -mH(matmul(k, p)) + matmul(matmul(gt - matmul(a, k), p), pt) + pk - matmul(matmul(pk, p), a)
     return (to_a, matmul(pt, g))
 
 
@@ -1071,20 +1109,29 @@ def permutation(pivots: np.ndarray, rows: int) -> np.ndarray:
 
 
 def lu_vjp(ctx, g, _):
-    """Of the packed factors of square matrices: P L^-T (tril(L^T gL, -1) + triu(gU U^T)) U^-T."""
+    """Of packed factors; for square ones P L^-T (tril(L^T gL, -1) + triu(gU U^T)) U^-T. PyTorch's linalg_lu_backward has the others."""
     packed = ctx.output(0)
-    n = packed.shape[-1]
-    if packed.shape[-2] != n:
-        raise NotImplementedError(
-            "linalg.lu_factor: gradients of rectangular matrices are not supported; use linalg.qr"
-        )
-    tril, triu = PUBLIC["tril"], PUBLIC["triu"]
-    low = tril(packed, -1) + PUBLIC["eye"](n, dtype=packed.dtype)
-    high = triu(packed)
-    inner = tril(matmul(mT(low), tril(g, -1)), -1) + triu(matmul(triu(g), mT(high)))
-    left = apply(triangular_op, (mT(low), inner), (True, True))
-    full = mT(apply(triangular_op, (high, mT(left)), (True, False)))
-    order = permutation(ctx.output(1)._array(), n)
+    m, n = packed.shape[-2:]
+    k = min(m, n)
+    tril, triu, cat = PUBLIC["tril"], PUBLIC["triu"], PUBLIC["cat"]
+    low, high = tril(packed, -1)[..., :k] + PUBLIC["eye"](m, k, dtype=packed.dtype), triu(packed)[..., :k, :]
+    to_low, to_high = tril(g, -1)[..., :k], triu(g)[..., :k, :]
+
+    def solve_low(x):
+        return apply(triangular_op, (mT(low[..., :k, :]), x), (True, True))
+
+    def solve_high(x):
+        return mT(apply(triangular_op, (high[..., :k], mT(x)), (True, False)))
+
+    if m < n:
+        inner = tril(matmul(mT(low), to_low) - matmul(to_high, mT(high)), -1)
+        full = solve_low(cat([solve_high(inner) + to_high[..., :k], to_high[..., k:]], -1))
+    elif m > n:
+        inner = solve_low(triu(matmul(to_high, mT(high)) - matmul(mT(low), to_low)))
+        full = solve_high(cat([inner + to_low[..., :k, :], to_low[..., k:, :]], -2))
+    else:
+        full = solve_high(solve_low(tril(matmul(mT(low), to_low), -1) + triu(matmul(to_high, mT(high)))))
+    order = permutation(ctx.output(1)._array(), m)
     rows = expand(from_array(np.argsort(order, -1))[..., None], *full.shape)
     return (PUBLIC["gather"](full, full.ndim - 2, rows),)
 
@@ -1161,6 +1208,160 @@ def lu_solve(LU_data, pivots, B, *, left: bool = True, adjoint: bool = False, ou
 def lu_solve_old(b, LU_data, LU_pivots, *, out=None):
     """As `linalg.lu_solve`, with the right-hand side first."""
     return lu_solve(LU_data, LU_pivots, b, out=out)
+
+
+# -- LDL, Householder vectors, low rank ------------------------------------------------------------------------------
+def ldl_infer(m, hermitian):
+    check_square("torch.linalg.ldl_factor_ex", m)
+    return Meta(m.shape, m.dtype), Meta(m.shape[:-1], int32), Meta(m.shape[:-2], int32)
+
+
+def ldl_name(dtype, hermitian: bool, routine: str) -> str:
+    return ("he" if hermitian and dtype.kind == "c" else "sy") + routine
+
+
+def ldl_reference(a, hermitian):
+    import scipy.linalg
+
+    if a.size == 0:
+        return a.copy(), np.zeros(a.shape[:-1], np.int32), np.zeros(a.shape[:-2], np.int32)
+
+    def one(i, m):
+        factor = scipy.linalg.lapack.get_lapack_funcs(ldl_name(a.dtype, hermitian, "trf"), (m,))
+        packed, pivots, info = factor(m, lower=1)
+        return np.tril(packed), pivots.astype(np.int32), np.full((1, 1), info, np.int32)
+
+    packed, pivots, info = each(one, a)
+    return packed, pivots, info.reshape(a.shape[:-2])
+
+
+ldl_op = Op("linalg_ldl_factor", infer=ldl_infer, reference=ldl_reference)
+LDL = {
+    "ldl_factor": named("linalg_ldl_factor", "LD", "pivots"),
+    "ldl_factor_ex": named("linalg_ldl_factor_ex", "LD", "pivots", "info"),
+}
+
+
+def ldl_factor_ex(A, *, hermitian: bool = False, check_errors: bool = False, out=None):
+    """(LD packed in the lower triangle, pivots, info) of symmetric (hermitian: Hermitian) matrices, as LAPACK's sytrf gives them."""
+    return LDL["ldl_factor_ex"](*apply(ldl_op, (A,), (bool(hermitian),)))
+
+
+def ldl_factor(A, *, hermitian: bool = False, out=None):
+    """(LD, pivots) of symmetric matrices. LinAlgError for a singular one."""
+    packed, pivots, info = ldl_factor_ex(A, hermitian=hermitian)
+    if bool((info > 0).any()):
+        raise LinAlgError(f"torch.linalg.ldl_factor_ex: The diagonal element {int(info.max())} is zero.")
+    return LDL["ldl_factor"](packed, pivots)
+
+
+def ldl_solve_infer(packed, pivots, b, hermitian):
+    return solve_infer(packed, b)
+
+
+def ldl_solve_reference(packed, pivots, b, hermitian):
+    import scipy.linalg
+
+    lead = np.broadcast_shapes(packed.shape[:-2], b.shape[:-2])
+    n, k = b.shape[-2:]
+    if 0 in (*lead, n, k):
+        return np.zeros((*lead, n, k), b.dtype)
+    packed, pivots, b = (np.broadcast_to(x, (*lead, *shape)) for x, shape in ((packed, (n, n)), (pivots[..., None], (n, 1)), (b, (n, k))))
+
+    def one(i, m, p, v):
+        solver = scipy.linalg.lapack.get_lapack_funcs(ldl_name(packed.dtype, hermitian, "trs"), (m, v))
+        return solver(m, p[:, 0].astype(np.int32), v, lower=1)[0]
+
+    return each(one, packed, pivots, b)[0]
+
+
+ldl_solve_op = Op("linalg_ldl_solve", infer=ldl_solve_infer, reference=ldl_solve_reference)
+
+
+def ldl_solve(LD, pivots, B, *, hermitian: bool = False, out=None):
+    """X with A @ X = B, given what `ldl_factor` gave for A."""
+    check_square("torch.linalg.ldl_solve", LD._meta, "LD")
+    check_matrix("torch.linalg.ldl_solve", B._meta, "B")
+    return finish(apply(ldl_solve_op, (LD, pivots, B), (bool(hermitian),)), out)
+
+
+def geqrf_infer(m):
+    check_matrix("torch.geqrf", m, "input")
+    return Meta(m.shape, m.dtype), Meta((*m.shape[:-2], min(m.shape[-2:])), m.dtype)
+
+
+def geqrf_reference(a):
+    if a.size == 0:
+        return a.copy(), np.zeros((*a.shape[:-2], min(a.shape[-2:])), a.dtype)
+    h, tau = np.linalg.qr(a, mode="raw")
+    return np.swapaxes(h, -1, -2), tau
+
+
+geqrf_op = Op("geqrf", infer=geqrf_infer, reference=geqrf_reference)
+GEQRF = named("geqrf", "a", "tau")
+
+
+def geqrf(input, *, out=None):
+    """(a, tau): R in the upper triangle, and the Householder vectors that make up Q below it."""
+    return GEQRF(*apply(geqrf_op, (input,)))
+
+
+def ormqr(input, tau, other, left: bool = True, transpose: bool = False, *, out=None):
+    """The product of other with the (m, m) matrix Q of Householder vectors, or with its conjugate transpose."""
+    check_matrix("torch.ormqr", input._meta, "input")
+    check_matrix("torch.ormqr", other._meta, "other")
+    m, k = input.shape[-2], tau.shape[-1]
+    if other.shape[-2 if left else -1] != m:
+        raise RuntimeError(f"torch.ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2]")
+    low = PUBLIC["tril"](input, -1)[..., :k] + PUBLIC["eye"](m, k, dtype=input.dtype)
+    result = other
+    # Q = H_1 ... H_k, and H_i = I - tau v v^H: applied to the left from the last on, transposed or from the right from the first on
+    for i in range(k) if left == transpose else reversed(range(k)):
+        v, t = low[..., i : i + 1], tau[..., i : i + 1, None]
+        t = t.conj() if transpose else t
+        if left:
+            result = result - t * matmul(v, matmul(mH(v), result))
+        else:
+            result = result - t * matmul(matmul(result, v), mH(v))
+    return finish(result, out)
+
+
+def lowrank_range(A, q: int, rounds: int):
+    """An orthonormal basis of about the range of A (Halko, Martinsson, Tropp 2009, algorithm 4.4)."""
+    sample = PUBLIC["randn"](A.shape[-1], q, dtype=A.dtype)
+    basis = qr(matmul(A, sample))[0]
+    for _ in range(rounds):
+        basis = qr(matmul(mH(A), basis))[0]
+        basis = qr(matmul(A, basis))[0]
+    return basis
+
+
+def svd_lowrank(A, q: int | None = 6, niter: int | None = 2, M=None):
+    """(U, S, V) of about the q largest singular values of A - M, by random projection."""
+    A = A if M is None else A - M
+    wide = A.shape[-2] < A.shape[-1]
+    A = mH(A) if wide else A
+    basis = lowrank_range(A, 6 if q is None else q, 2 if niter is None else niter)
+    u, s, vh = svd(matmul(mH(basis), A), full_matrices=False)
+    u, v = matmul(basis, u), mH(vh)
+    return (v, s, u) if wide else (u, s, v)
+
+
+def pca_lowrank(A, q: int | None = None, center: bool = True, niter: int = 2):
+    """(U, S, V) of about the q principal components of the rows of A. ValueError for a q that is too large."""
+    m, n = A.shape[-2:]
+    q = min(6, m, n) if q is None else q
+    if not 0 <= q <= min(m, n):
+        raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
+
+
+def lu_old(A, pivot: bool = True, get_infos: bool = False, out=None):
+    """(packed factors, pivots), and info with get_infos: as `linalg.lu_factor_ex`."""
+    result = lu_factor_ex(A, pivot=pivot)
+    return result if get_infos else LU["lu_factor"](*result[:2])
 
 
 # -- tensors as matrices ---------------------------------------------------------------------------------------------
@@ -1242,10 +1443,14 @@ OLD_NAMES: dict[str, Callable] = {
     "lu_solve": lu_solve_old,
     "triangular_solve": triangular_solve,
     "slogdet": slogdet_old,
+    "geqrf": geqrf,
+    "orgqr": householder_product,
+    "ormqr": ormqr,
+    "lu": lu_old,
 }
 PUBLIC.update(OLD_NAMES)
 METHODS.update(OLD_NAMES)
-PUBLIC.update(lu_unpack=lu_unpack, cdist=cdist, cov=cov, corrcoef=corrcoef)
+PUBLIC.update(svd_lowrank=svd_lowrank, pca_lowrank=pca_lowrank, lu_unpack=lu_unpack, cdist=cdist, cov=cov, corrcoef=corrcoef)
 METHODS.update(cov=cov, corrcoef=corrcoef)
 
 # What `jitorch.linalg` holds.
@@ -1263,6 +1468,9 @@ LINALG = dict(
     householder_product=householder_product,
     inv=inv,
     inv_ex=inv_ex,
+    ldl_factor=ldl_factor,
+    ldl_factor_ex=ldl_factor_ex,
+    ldl_solve=ldl_solve,
     lstsq=lstsq,
     lu=lu,
     lu_factor=lu_factor,

@@ -688,7 +688,7 @@ def norm_slope(ctx, g):
 
 
 def norm_dtype(d):
-    if d.category != FLOAT:
+    if d.category < FLOAT:
         raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {d.label}")
     return d
 
@@ -703,11 +703,12 @@ def vector_norm(x, ord=2, dim=None, keepdim: bool = False, *, dtype=None, out=No
 
     sum(|x|**ord) ** (1/ord), largest for inf, number of nonzeros for 0.
     """
-    if x.dtype.category != FLOAT:
+    if x.dtype.category < FLOAT:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {x.dtype.label}"
         )
     x = x if dtype is None else x.to(dtype)
+    x = x.abs() if x.dtype.is_complex else x
     dims = dims_of(x.ndim, dim)
     if (ord < 0 or ord == math.inf) and any_(x.shape[d] == 0 for d in dims):
         if dim is None or len(dims) == x.ndim:
@@ -729,7 +730,7 @@ def norm(input, p="fro", dim=None, keepdim: bool = False, out=None, dtype=None):
         from ..linalg import matrix_norm  # type: ignore[attr-defined]
 
         return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    if input.dtype.category != FLOAT and dtype is None:
+    if input.dtype.category < FLOAT and dtype is None:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {input.dtype.label}"
         )

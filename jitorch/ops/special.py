@@ -174,7 +174,8 @@ def hurwitz(s, q):
     total = np.zeros(np.broadcast_shapes(s.shape, q.shape))
     for k in range(int(steps.max(initial=0))):
         total = total + np.where(k < steps, (q + k) ** -s, 0)
-    return total + np.where((q <= 0) & (q == np.floor(q)), np.inf, scipy.special.zeta(s, q + steps))
+    value = total + np.where((q <= 0) & (q == np.floor(q)), np.inf, scipy.special.zeta(s, q + steps))
+    return np.where(s < 1, np.nan, value)
 
 
 def polygamma_reference(x, n):

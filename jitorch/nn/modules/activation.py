@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import jitorch
 
@@ -581,3 +583,61 @@ class MultiheadAttention(Module):
             out = F.scaled_dot_product_attention(q, k, v, mask, dropout)
         out = out.transpose(1, 2).reshape(n, length, self.embed_dim)
         return F.linear(out, self.out_proj.weight, self.out_proj.bias), weights
+
+
+class GivenAttention(SimpleNamespace):
+    """The parts of `MultiheadAttention` that its `forward` reads, given one by one."""
+
+    forward: Any = MultiheadAttention.forward
+    _check_inputs, _project, _attend = MultiheadAttention._check_inputs, MultiheadAttention._project, MultiheadAttention._attend
+
+
+def attention_of_parameters(
+    query,
+    key,
+    value,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight,
+    in_proj_bias,
+    bias_k,
+    bias_v,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight,
+    out_proj_bias,
+    training: bool = True,
+    key_padding_mask=None,
+    need_weights: bool = True,
+    attn_mask=None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight=None,
+    k_proj_weight=None,
+    v_proj_weight=None,
+    static_k=None,
+    static_v=None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+):
+    """`torch.nn.functional.multi_head_attention_forward`, with sequences first. NotImplementedError for static_k and static_v."""
+    if static_k is not None or static_v is not None:
+        raise NotImplementedError("multi_head_attention_forward(): static_k and static_v are not supported")
+    given = GivenAttention(
+        embed_dim=embed_dim_to_check,
+        num_heads=num_heads,
+        head_dim=embed_dim_to_check // num_heads,
+        batch_first=False,
+        dropout=dropout_p,
+        training=training,
+        add_zero_attn=add_zero_attn,
+        bias_k=bias_k,
+        bias_v=bias_v,
+        in_proj_weight=in_proj_weight,
+        in_proj_bias=in_proj_bias,
+        _qkv_same_embed_dim=not use_separate_proj_weight,
+        q_proj_weight=q_proj_weight,
+        k_proj_weight=k_proj_weight,
+        v_proj_weight=v_proj_weight,
+        out_proj=SimpleNamespace(weight=out_proj_weight, bias=out_proj_bias),
+    )
+    return given.forward(query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal and attn_mask is not None)
