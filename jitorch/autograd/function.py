@@ -3,16 +3,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .node import GradNode, Record, connect, state
+from .node import Entry, GradNode, Record, connect, state
 
 
-class _Entry:
-    """What the engine needs of an op entry, for a user's Function."""
-
-    saves: tuple = ()
-    save_outputs = False
-    lasting = False
-    wirtinger = True            # what a user writes is what is run
+class _Entry(Entry):
+    """A user's Function."""
 
     def __init__(self, cls):
         self.name, self.grad_name, self.vjp = cls.__name__, cls.__name__ + "Backward", self.backward

@@ -20,6 +20,17 @@ state = _State()
 anomaly_used: list[bool] = []      # not empty once anomaly mode was turned on in any thread: spares others the question
 
 
+class Entry:
+    """What the backward graph needs of an op's entry, for what is in no table: `name`, `grad_name`, `vjp(node, *grads)` and these."""
+
+    name: str
+    grad_name: str
+    saves: tuple = ()
+    save_outputs = False
+    wirtinger = True        # its rule is run as it is, also with complex gradients
+    lasting = False         # is the same entry used each time, so that what is known of it may be kept
+
+
 class Record:
     """What was done, as the backward graph needs to know it; a node of the trie is one too. `inputs` are the metas of the operands."""
 

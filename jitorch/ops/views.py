@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..autograd.node import Record
+from ..autograd.node import Entry, Record
 from ..changes import changed
 from ..dtypes import int64
 from ..graph.ir import broadcast
@@ -19,11 +19,9 @@ from .dispatch import METHODS, PUBLIC, VIEWS, Op, apply
 MAX_GEOMETRIES = 4096  # kept in one Meta: a loop over many rows must not keep them all
 
 
-class ViewOp:
+class ViewOp(Entry):
     """A view's entry, seen from behind: what the backward graph needs of it."""
 
-    saves: tuple = ()
-    save_outputs = False
     lasting = True
     wirtinger = False
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.node import GradNode
+from ..autograd.node import Entry, GradNode
 from ..graph.program import Program
 from ..graph.record import ROOT, Meta, Storage, Tape
 from ..nn.parameter import Buffer, Parameter
@@ -225,11 +225,9 @@ class Diverged(Exception):
 
 
 # -- what a call leaves behind -----------------------------------------------------------------------------------------
-class Spent:
+class Spent(Entry):
     """Stands for an operation whose part of the backward graph was used up within the call."""
 
-    saves: tuple = ()
-    save_outputs = False
     name = "spent"
 
     def __init__(self, grad_name: str):

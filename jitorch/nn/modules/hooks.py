@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections import OrderedDict
 
-from ...autograd.node import Record, connect
+from ...autograd.node import Entry, Record, connect
 from ...changes import changed
 from ...tensor import Tensor
 
@@ -44,14 +44,11 @@ class HookTable(OrderedDict):
     """Hooks in order of registration. (A subclass, because handles refer to it weakly.)"""
 
 
-class Gate:
+class Gate(Entry):
     """An entry for the backward graph: gradients pass through `passed`, which may replace them."""
 
     name = "module_hook"
     grad_name = "BackwardHookFunctionBackward"
-    saves: tuple = ()
-    save_outputs = False
-    lasting = False
 
     def __init__(self, passed):
         self.passed = passed
