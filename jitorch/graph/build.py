@@ -102,6 +102,8 @@ class Places:
             for b in {*w.reads, *w.writes}:
                 touching.setdefault(b, []).append((i, w))
         added, idle_ones = [], set()
+        # what may raise an error comes before what overwrites a leaf: a run that fails leaves everything as it was
+        safe = max((i for i, w in enumerate(works) if w.kernel is None or ("errors",) in w.kernel.words), default=-1)
         for b, v in zip(self.result, self.wanted):
             if b.kind != "home":
                 self.final.append(b)
@@ -111,7 +113,8 @@ class Places:
             idle = [w for _, w in mine if is_self_copy(w, leaf, b)]
             active = [(i, w) for i, w in mine if w not in idle]
             first = min((i for i, w in active if b in w.writes), default=None)
-            if all(first is None or i < first or (i == first and in_step(w, leaf, b)) for i, w in active if leaf in w.reads):
+            may = first is None or first > safe
+            if may and all(first is None or i < first or (i == first and in_step(w, leaf, b)) for i, w in active if leaf in w.reads):
                 for w in {w for _, w in mine}:
                     substitute(w, b, leaf)
                 idle_ones.update(idle)
@@ -438,7 +441,9 @@ def finish(works: list[Work]) -> tuple[list, list]:
     spans = regions(works)
     for i, w in enumerate(works):
         if w.kernel is not None:
-            steps.append(KernelStep(w.kernel, spans[i][1] - spans[i][0] + 1 if spans[i][0] == i else 0, [v.line for v in w.values if v.line], w.values))
+            region = spans[i][1] - spans[i][0] + 1 if spans[i][0] == i else 0
+            final = any(b.kind == "leaf" for w in works[i : i + region] for b in w.writes)
+            steps.append(KernelStep(w.kernel, region, [v.line for v in w.values if v.line], w.values, final))
         else:
             steps.append(host_call(w))
     return steps, [s for s in steps if isinstance(s, HostCall)]

@@ -20,6 +20,7 @@ class KernelStep:
     region: int                 # how many steps from here on run side by side (0: this one belongs to an earlier one's)
     lines: list[str]
     values: list
+    final: bool                 # the first step of a region that overwrites a leaf
     ticket: Any = None
 
 
@@ -90,6 +91,9 @@ class CompiledProgram:
                     rows, times = [], []
                 segments.append(s)
                 continue
+            if s.final and self.checks and rows:
+                segments.append(share_out(rows, times))     # errors are looked for before anything is overwritten
+                rows, times = [], []
             s.ticket.wait()
             if s.ticket.error:
                 raise RuntimeError(f"a kernel of this program could not be compiled (please report this):\n{s.ticket.error}\n{s.kernel.source}")
@@ -135,12 +139,17 @@ class CompiledProgram:
     # -- running -----------------------------------------------------------------------------------------------------
     def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         """The wanted results as (flat buffer, address)."""
+        results = [allocate(n, dtype) if leaf < 0 else (leaves[leaf], addresses[leaf]) for leaf, dtype, n in self.outputs]
+        self.launch(addresses, [results[i][1] for i in self.fresh], scalars, leaves, results)
+        return results
+
+    def launch(self, addresses: list[int], fresh: list[int], scalars: list, leaves: list = [], results: list = []) -> None:  # noqa: B006
+        """Run on memory given by addresses: of the leaves, and of the results that are new. leaves, results: arrays, for host calls."""
         mine = getattr(self.local, "tables", None) or self.tables_of_thread()
         if self.scalar_words:
             mine.set_scalars(self.scalar_words, scalars)
-        results = [allocate(n, dtype) if leaf < 0 else (leaves[leaf], addresses[leaf]) for leaf, dtype, n in self.outputs]
         arena, arena_address = thread_arena(self.arena_bytes)
-        mine.bases[:] = [arena_address, mine.errors_address, *addresses, *[results[i][1] for i in self.fresh]]
+        mine.bases[:] = [arena_address, mine.errors_address, *addresses, *fresh]
         if self.checks:
             mine.errors[0] = 0
         run = self.executor.run
@@ -151,7 +160,6 @@ class CompiledProgram:
                     raise IndexError("index out of range in self")
             else:
                 self.call(segment, arena, leaves, [b for b, _ in results], scalars)
-        return results
 
     def tables_of_thread(self) -> ThreadTables:
         """Tables are written at every run, so each thread has its own."""

@@ -203,11 +203,12 @@ class Run(Event):
     """A program. leaves: for each (place, start, span): start None for the whole buffer. fills: (position among the scalars, which of the
     numbers of the replay so far)."""
 
-    __slots__ = ("program", "leaves", "scalars", "fills", "fast")
+    __slots__ = ("program", "leaves", "scalars", "fills", "launch", "reuse")
 
     def __init__(self, program: Program, leaves: list[tuple], scalars: list, fills: list[tuple[int, int, int]]):
         self.program, self.leaves, self.scalars, self.fills = program, leaves, scalars, fills
-        self.fast: Any = None
+        self.launch: Any = None                     # a replay.Launch, once kernels are there
+        self.reuse: list[tuple[int, int, int]] = []     # gradients: (result, tensor, number in the ending), see `Capture.find_reuse`
 
     def do(self, replay) -> None:
         replay.run(self)
@@ -241,7 +242,7 @@ class Ending:
     """How a call ends: storages to make, tensors over them, gradients to set, versions to count, and the structure of the result."""
 
     def __init__(self) -> None:
-        self.storages: list[tuple[tuple, Meta]] = []            # (place, meta)
+        self.storages: list[tuple[tuple, Meta, int]] = []       # (place, meta, version)
         self.tensors: list[tuple] = []      # ("own", i), ("grad", i), or ("new", storage, meta, requires grad, base, spent, number)
         self.grads: list[tuple[int, int]] = []                  # (tensor, index among `tensors` or -1 for None)
         self.written: list[tuple[tuple, int]] = []              # (place, how many versions)
@@ -529,7 +530,7 @@ class Session:
             if place[0] == "own" and place[1] < len(self.arguments):
                 self.exact.add(place[1])
             index = self.made_storages[id(storage)] = len(self.ending.storages)
-            self.ending.storages.append((place, storage.meta))
+            self.ending.storages.append((place, storage.meta, storage.version))
         meta = None if t._meta is storage.meta else t._meta
         return self.add(("new", index, meta, rg, base, spent, t._output_nr, kind, t._untracked))
 

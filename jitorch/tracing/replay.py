@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
+from .. import config
 from ..autograd.node import GradNode, Record, _sequence
 from ..changes import changes
+from ..graph.program import counters
 from ..graph.record import Storage, stored
+from ..kernels.memory import allocate
 from ..tensor import Tensor
+from .capture import Check as LookEvent
 from .capture import Diverged, Ending, Event, Read, Run, Session, Slot
 from .world import Check, World, compiled_checks
 
@@ -28,10 +33,57 @@ class Branch:
         self.ending: Ending | None = None
 
 
+class Launch:
+    """A run whose kernels are there, and that calls nothing else: only addresses have to be filled in."""
+
+    def __init__(self, run: Run, replay: Replay):
+        self.compiled = run.program.compiled
+        # storages that are the same in every call, by leaf; others stand for those that a replay looks up
+        nothing: Any = Storage()
+        self.storages = [nothing] * len(run.leaves)
+        self.others: list[tuple[int, tuple]] = []
+        for k, spec in enumerate(run.leaves):
+            place, start, _ = spec
+            if place[0] == "own" and place[1] >= replay.arguments and start is None:
+                s = self.storages[k] = replay.storage(place)
+                if not s.address:
+                    s.address = s.array().__array_interface__["data"][0]
+            else:
+                self.others.append((k, spec))
+        outputs = self.compiled.outputs
+        self.fresh = [(i, outputs[i][2], outputs[i][1]) for i in self.compiled.fresh]
+
+    def __call__(self, run: Run, replay: Replay, scalars: list) -> list:
+        addresses = [s.address if s.tape is None else settled(s) for s in self.storages]
+        kept = []
+        for k, spec in self.others:
+            buffer, addresses[k] = replay.leaf(spec)
+            kept.append(buffer)
+        results: list[Any] = [None] * len(self.compiled.outputs)
+        for r, i, number in run.reuse:
+            g = replay.tensors[i].grad
+            if g is not None and getrefcount(g) == 3 and g.__class__ is Tensor and len(g.__dict__) == 2:
+                s = g._storage
+                # nobody else can see this gradient: its memory and the tensor itself become the new one
+                if getrefcount(s) == 3 and s.shared is None and s.address and getrefcount(s.buffer) == 2 and g._meta is s.meta:
+                    results[r] = (s.buffer, s.address)
+                    replay.reused[number] = g
+        for r, n, dtype in self.fresh:
+            if results[r] is None:
+                results[r] = allocate(n, dtype)
+        self.compiled.launch(addresses, [results[r][1] for r, _, _ in self.fresh], scalars)
+        return results
+
+
+def settled(s: Storage) -> int:
+    s.array()
+    return s.address or s.buffer.__array_interface__["data"][0]
+
+
 class Replay:
     """The state of one replay."""
 
-    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script")
+    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused")
 
     def __init__(self, tensors: list[Tensor], arguments: int):
         self.tensors, self.arguments = tensors, arguments
@@ -39,6 +91,7 @@ class Replay:
         self.numbers: list[tuple] = []
         self.undo: list[Any] = []
         self.results: list[list[tuple]] = []        # of each run: (buffer, address)
+        self.reused: dict[int, Tensor] = {}         # of the ending's tensors, those that are there already
         self.script: list[tuple] = []               # what a session needs to go on from here
 
     def storage(self, place: tuple) -> Storage:
@@ -74,13 +127,20 @@ class Replay:
         return buffer, address or buffer.__array_interface__["data"][0]
 
     def run(self, run: Run) -> None:
-        leaves = [self.leaf(spec) for spec in run.leaves]
         scalars = run.scalars
         if run.fills:
             scalars = scalars.copy()
             for start, number, n in run.fills:
                 scalars[start : start + n] = self.numbers[number]
-        results = run.program.run([b for b, _ in leaves], [a for _, a in leaves], scalars)
+        if run.launch is not None and config.tier != "reference" and not config.check:
+            counters.compiled_runs += 1
+            results = run.launch(run, self, scalars)
+        else:
+            leaves = [self.leaf(spec) for spec in run.leaves]
+            results = run.program.run([b for b, _ in leaves], [a for _, a in leaves], scalars)
+            compiled = run.program.compiled
+            if compiled is not None and compiled.tables is not None and not compiled.calls:
+                run.launch = Launch(run, self)
         self.results.append(results)
         self.script.append(("run", run, results))
 
@@ -95,24 +155,30 @@ class Replay:
             self.storage(place).version += n
         made: list[Any] = []
         storages: list[Any] = []
-        for place, meta in end.storages:
+        for place, meta, version in end.storages:
             if place[0] == "out":
                 buffer, address = self.results[place[1]][place[2]]
                 s = stored(meta, buffer)
                 s.address = address
+                if version:
+                    s.version = version
             elif place[0] == "made":
                 s = stored(meta, self.constants[place[1]].copy())
             else:
                 s = self.storage(place)
             storages.append(s)
-        for spec in end.tensors:
-            if spec[0] == "new":
+        reused = self.reused
+        for number, spec in enumerate(end.tensors):
+            if number in reused:
+                made.append(reused[number])
+            elif spec[0] == "new":
                 made.append(new_tensor(spec, storages, made))
             else:
                 t: Any = self.tensors[spec[1]]
                 made.append(t if spec[0] == "own" else t.grad)
         for i, number in end.grads:
-            self.tensors[i].grad = None if number < 0 else made[number]
+            if number not in reused:
+                self.tensors[i].grad = None if number < 0 else made[number]
         result = end.result
         if result.__class__ is Slot:
             return made[result.number]
@@ -232,6 +298,22 @@ class Capture:
         assert branch.ending is not None
         return True, state.end(branch.ending)
 
+    def find_reuse(self, branch: Branch) -> None:
+        """New gradients that take the place of old ones which nothing looks at: see `Launch`."""
+        end: Any = branch.ending
+        runs = [e for e in branch.events if isinstance(e, Run)]
+        looked_at = {place for run in runs for place, _, _ in run.leaves}
+        looked_at.update(e.look.place for e in branch.events if isinstance(e, LookEvent))
+        used = [spec[1] for spec in end.tensors if spec[0] == "new"]
+        for i, number in end.grads:
+            spec: Any = end.tensors[number] if number >= 0 else ("none",)
+            plain = spec[0] == "new" and spec[2:] == (None, False, -1, None, 0, Tensor, False)
+            if not plain or used.count(spec[1]) != 1 or ("grad", i) in looked_at:
+                continue
+            place = end.storages[spec[1]][0]
+            if place[0] == "out" and place not in looked_at and [n for _, n in end.grads].count(number) == 1:
+                runs[place[1]].reuse.append((place[2], i, number))
+
     def insert(self, path: list[Event], ending: Ending) -> str | None:
         """Add a path. Returns why not, if it can't be."""
         branch, rest = self.root, list(path)
@@ -247,6 +329,8 @@ class Capture:
                 return "it did something else with the same state"
             if read is None:
                 branch.ending = ending
+                if branch is self.root:
+                    self.find_reuse(branch)
                 return None
             key, rest = read.key, rest[cut + 1 :]
             found = branch.children.get(key)

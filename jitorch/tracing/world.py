@@ -494,6 +494,19 @@ def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
         elif c.kind == "sequence":
             lines.append(f"    if not (len(h{i}) == {len(c.value)} and all(map(is_, h{i}, v{i}))) and not checks[{i}].holds(): return checks[{i}]")
             continue
+        elif c.kind == "dict":
+            lines.append(f"    if not (len(h{i}) == {len(c.value)} and all(map(is_, h{i}.values(), v{i})) and all(map(is_, h{i}, k{i})))"
+                         f" and not checks[{i}].holds(): return checks[{i}]")
+            continue
+        elif c.kind == "settings":
+            tests = [f"len(h{i}) != {len(c.holder)}"]
+            for key, value in c.value:
+                now = f"h{i}.get({key!r})"
+                plain = isinstance(c.holder[key], (bool, str, type(None)))
+                names[f"v{i}_{len(tests)}"] = value
+                tests.append(f"{now} is not v{i}_{len(tests)}" if plain else f"{'' if not value else 'not '}{now}")
+            lines.append(f"    if ({' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
+            continue
         elif c.kind == "state":
             held = [k for k in c.holder if k not in c.key]
             tests = [f"h{i}.get({k!r}) is not v{i}_{n}" for n, k in enumerate(held)]
