@@ -66,7 +66,7 @@ def kind_of(code: types.CodeType) -> str:
     kind = KINDS.get(code)
     if kind is None:
         name = code.co_filename
-        kind = FILES.get(name)
+        kind = "standard" if name == "<string>" and code.co_names == ("_tuple_new",) else FILES.get(name)    # a named tuple is made
         if kind is None:
             if name.startswith(IMPURE):
                 kind = "impure"
