@@ -35,6 +35,7 @@ from ..ops.random import Generator, source
 from ..ops.update import step_op
 from ..optim.optimizer import Rule
 from ..tensor import Tensor
+from .tail import READERS, ReadValue, result_of
 from .world import World, alike
 
 LARGEST_READ = 512      # bytes
@@ -188,12 +189,13 @@ class Made(Event):
 
 
 class Read(Event):
-    """A value that Python saw. returned: nothing but what the call returns depends on it."""
+    """A value that Python saw. returned: nothing depends on it but what the call returns; the method that gives it."""
 
-    __slots__ = ("look", "key", "returned", "where")
+    __slots__ = ("look", "key", "returned")
 
-    def __init__(self, look: Look, key: bytes, returned: bool, where: str):
-        self.look, self.key, self.returned, self.where = look, key, returned, where
+    def __init__(self, look: Look, key: bytes, returned: str | None):
+        self.look, self.returned = look, returned
+        self.key = key if returned is None else b""
 
     def like(self, other) -> bool:
         return isinstance(other, Read) and self.look == other.look and self.returned == other.returned
@@ -281,7 +283,10 @@ class Session:
         self.known: dict[int, tuple[Any, tuple]] = {}   # id of a storage -> (it or a weak reference, its place)
         self.constants: list[Made] = []
         self.exact: set[int] = set()                    # arguments whose place in their storage counts
-        self.reads: list[tuple[Any, int]] = []          # (the float that was given out, which read)
+        self.code: Any = None                           # of the traced function
+        self.tail: Any = None                           # what it returns, once it only reads and returns (see tail.py)
+        self.tail_reads: list[int] = []                 # which reads those are
+        self.read_count = 0
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
         self.calling = 0
         self.grads = [t.grad for t in self.tensors]
@@ -372,8 +377,22 @@ class Session:
             if values.nbytes > LARGEST_READ:
                 self.fail(f"reads {values.size} values into Python")
             else:
-                self.path.append(Read(look, np.ascontiguousarray(values).tobytes(), False, ""))
+                method = self.returned(sys._getframe(2))
+                self.path.append(Read(look, np.ascontiguousarray(values).tobytes(), method))
+                self.read_count += 1
         return values
+
+    def returned(self, frame: Any) -> str | None:
+        """The method by which a value is read that is only returned; None if more may be done with it. frame: that of the method."""
+        method, caller = frame.f_code.co_name, frame.f_back
+        if method not in READERS or caller is None or caller.f_code is not self.code:
+            self.tail = None
+        elif self.tail is None:
+            self.tail, self.tail_reads = result_of(caller.f_code, caller.f_lasti, method), []
+        if self.tail is None:
+            return None
+        self.tail_reads.append(self.read_count)
+        return method
 
     def run(self, tape: Tape, program: Program, live: list[Storage], leaves: list[Storage]) -> list[tuple]:
         for s in live:
@@ -467,7 +486,7 @@ class Session:
         changed = [(i, t.grad) for i, t in enumerate(self.tensors) if t.grad is not self.grads[i]]
         end.grads = [(i, -1 if g is None else self.describe_new(g)) for i, g in changed]
         end.written = [(place, s.version - v) for s, place, v in self.versions.values() if s.version != v]
-        end.result = self.structure(result)
+        end.result = self.structure(result, self.tail)
         return end if self.reason is None else None
 
     def unexplained(self) -> None:
@@ -534,8 +553,10 @@ class Session:
         meta = None if t._meta is storage.meta else t._meta
         return self.add(("new", index, meta, rg, base, spent, t._output_nr, kind, t._untracked))
 
-    def structure(self, x: Any) -> Any:
-        """A result with tensors replaced by their numbers."""
+    def structure(self, x: Any, tail: Any = None) -> Any:
+        """A result with tensors replaced by their numbers, and values that are only read to be returned by the number of their read."""
+        if isinstance(tail, ReadValue):
+            return Slot(self.tail_reads[tail.number], read=True)
         if isinstance(x, Tensor):
             return Slot(self.describe(x))
         if type(x) in (int, bool, str, bytes, type(None), complex):
@@ -543,11 +564,13 @@ class Session:
         if type(x) is float:
             return x
         if type(x) in (tuple, list):
-            return type(x)([self.structure(v) for v in x])
+            parts = tail if type(tail) is type(x) else [None] * len(x)
+            return type(x)([self.structure(v, t) for v, t in zip(x, parts, strict=True)])
         if isinstance(x, tuple) and hasattr(x, "_fields"):
             return type(x)(*[self.structure(v) for v in x])
         if type(x) is dict or type(x).__name__ == "OrderedDict":
-            return type(x)((k, self.structure(v)) for k, v in x.items())
+            parts = tail[1:] if type(tail) is tuple and tail[0] == "dict" else [None] * len(x)
+            return type(x)((k, self.structure(v, t)) for (k, v), t in zip(x.items(), parts, strict=True))
         if any(x is v for v in self.world_objects()):
             return x
         if type(x).__module__ == "jitorch" or isinstance(x, (type, np.dtype)) or type(x).__name__ in ("dtype", "device", "Size"):

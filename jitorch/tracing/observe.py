@@ -61,12 +61,15 @@ FILES: dict[str, str] = {}
 KINDS: dict[types.CodeType, str] = {}
 
 
-def kind_of(code: types.CodeType) -> str:
+def kind_of(code: types.CodeType, scope: dict | None = None) -> str:
     """"library", "impure", "standard" (trusted as far as its caller is) or "user"."""
     kind = KINDS.get(code)
     if kind is None:
         name = code.co_filename
-        kind = "standard" if name == "<string>" and code.co_names == ("_tuple_new",) else FILES.get(name)    # a named tuple is made
+        if name == "<string>" and scope is not None and scope.get("__name__") != "__main__":
+            KINDS[code] = "standard"                # written by namedtuple or dataclass
+            return "standard"
+        kind = FILES.get(name)
         if kind is None:
             if name.startswith(IMPURE):
                 kind = "impure"
@@ -132,7 +135,7 @@ class Observer:
     def event(self, frame: types.FrameType, what: str, arg: Any) -> None:
         if what == "call":
             code = frame.f_code
-            kind = KINDS.get(code) or kind_of(code)
+            kind = KINDS.get(code) or kind_of(code, frame.f_globals)
             if kind == "library":
                 return
             if kind == "user" or (kind == "standard" and not self.trusted(frame.f_back)):

@@ -83,7 +83,7 @@ def settled(s: Storage) -> int:
 class Replay:
     """The state of one replay."""
 
-    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused")
+    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused", "reads")
 
     def __init__(self, tensors: list[Tensor], arguments: int):
         self.tensors, self.arguments = tensors, arguments
@@ -91,6 +91,7 @@ class Replay:
         self.numbers: list[tuple] = []
         self.undo: list[Any] = []
         self.results: list[list[tuple]] = []        # of each run: (buffer, address)
+        self.reads: list[Any] = []
         self.reused: dict[int, Tensor] = {}         # of the ending's tensors, those that are there already
         self.script: list[tuple] = []               # what a session needs to go on from here
 
@@ -180,9 +181,9 @@ class Replay:
             if number not in reused:
                 self.tensors[i].grad = None if number < 0 else made[number]
         result = end.result
-        if result.__class__ is Slot:
+        if result.__class__ is Slot and not result.read:
             return made[result.number]
-        return filled(result, made)
+        return filled(result, made, self.reads)
 
 
 def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
@@ -204,16 +205,16 @@ def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
     return t
 
 
-def filled(x: Any, made: list) -> Any:
-    """A result's structure with its tensors."""
+def filled(x: Any, made: list, reads: list) -> Any:
+    """A result's structure with its tensors and values."""
     if x.__class__ is Slot:
-        return made[x.number]
+        return reads[x.number] if x.read else made[x.number]
     if type(x) in (tuple, list):
-        return type(x)([filled(v, made) for v in x])
+        return type(x)([filled(v, made, reads) for v in x])
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*[filled(v, made) for v in x])
+        return type(x)(*[filled(v, made, reads) for v in x])
     if type(x) is dict or type(x).__name__ == "OrderedDict":
-        return type(x)((k, filled(v, made)) for k, v in x.items())
+        return type(x)((k, filled(v, made, reads)) for k, v in x.items())
     return x
 
 
@@ -280,9 +281,14 @@ class Capture:
                 read = branch.read
                 if read is None:
                     break
-                key = np.ascontiguousarray(read.look.values(state)).tobytes()
-                state.script.append(("read", read, key))
-                found = branch.children.get(key)
+                values = np.ascontiguousarray(read.look.values(state))
+                state.script.append(("read", read, values.tobytes()))
+                if read.returned is None:
+                    state.reads.append(None)
+                    found = branch.children.get(values.tobytes())
+                else:
+                    state.reads.append(getattr(values, read.returned)())
+                    found = branch.children.get(b"")
                 if found is None:
                     state.take_back()
                     return False, state.script

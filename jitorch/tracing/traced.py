@@ -144,6 +144,7 @@ class TracedFunction:
         with self.lock:
             world = World(self.learned).walk((self.original, "the function"), *((o, "an argument") for o in objects))
             session = Session(tape, tensors, world, script)
+            session.code = getattr(self.original, "__code__", None)
             if autograd_state.enabled and any(t._grad_fn is not None for t in session.tensors):
                 session.fail("a tensor that it uses has a history of its own")
             ending = None

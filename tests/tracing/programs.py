@@ -87,6 +87,45 @@ def item_then_compute(trace):
     return [f(x(seed=i)) for i in range(14)]
 
 
+@program(9)
+def item_is_returned(trace):
+    @trace
+    def f(v):
+        loss = v.sum()
+        hits = (v > 0).sum()
+        return {"loss": loss.item(), "hits": hits.item(), "all": v.tolist()}
+
+    return [f(x(seed=i)) for i in range(12)]
+
+
+@program(9)
+def training_step_returns_a_number(trace):
+    w = torch.ones(3, requires_grad=True)
+    o = torch.optim.SGD([w], lr=0.1)
+
+    @trace
+    def step(v):
+        o.zero_grad()
+        loss = (w * v).pow(2).sum()
+        loss.backward()
+        o.step()
+        return loss.item()
+
+    return [step(x(seed=i)) for i in range(12)]
+
+
+@program("more than")
+def item_is_returned_after_a_decision(trace):
+    @trace
+    def f(v):
+        loss = v.sum().item()
+        if loss > 0:
+            return loss, 1
+        return loss, 2
+
+    return [f(x(seed=i)) for i in range(14)]
+
+
 @program(2)
 def item_of_the_same_value(trace):
     @trace
