@@ -42,10 +42,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
@@ -384,9 +384,21 @@ def power_of_two(n: Value, fmt: Format) -> Value:
     return ((n + fmt.bias) << fmt.mantissa).from_bits()
 
 
+@cache
+def has_scale_instruction() -> bool:
+    """Whether this CPU multiplies by a power of two, far ones included, in one instruction that LLVM uses for vectors."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx512f") and features.get("avx512vl"))
+
+
 def scale(x: Value, n: Value, fmt: Format) -> Value:
-    """x * 2**n in two steps, so that n may leave the exponent's range: only the last product can round."""
-    half = n >> 1
+    """x * 2**n, where n may leave the exponent's range: rounded once."""
+    if has_scale_instruction():
+        n = n if n.ir.type == I32 else n.to_i32()
+        kind = ir.FunctionType(fmt.real, [fmt.real, I32])
+        ldexp = x.builder.module.declare_intrinsic("llvm.ldexp", [fmt.real, I32], kind)
+        return Value(x.builder, x.builder.call(ldexp, [x.ir, n.ir]))
+    half = n >> 1       # in two steps: only the last product can round
     return x * power_of_two(half, fmt) * power_of_two(n - half, fmt)
 
 
@@ -399,8 +411,10 @@ def exp_parts(x: Value, fmt: Format) -> tuple[Value, Value]:
 
 
 def exp_(fmt: Format, x: Value) -> Value:
-    p, n = exp_parts(clip(x, *fmt.exp_range), fmt)
-    return scale(p + 1.0, n, fmt)
+    x = clip(x, *fmt.exp_range)
+    n, integer = round_to_integer(fused(x, 1 / math.log(2), fmt.magic), fmt)
+    r = fused(n, -fmt.ln2[1], fused(n, -fmt.ln2[0], x))
+    return scale(polynomial(r, (1.0, 1.0, *fmt.exp)), integer, fmt)
 
 
 def exp2_(fmt: Format, x: Value) -> Value:
