@@ -13,9 +13,6 @@ class ColumnWriter(ReducingWriter):
     def write(self, kept: list[int]) -> Kernel:
         view = self.view
         scope: dict = {}
-        accesses = self.all_accesses()
-        for tag, access in accesses.items():
-            self.pointer(access, tag)
         *outer, axis = kept
         width = view.sizes[axis]
         tiles = -(-width // TILE)
@@ -39,9 +36,8 @@ class ColumnWriter(ReducingWriter):
         size = self.size(axis)
         self.emit(f"m = select({size} - start < uint64({TILE}), {size} - start, uint64({TILE}))")
         self.emit("begin = start")
-        tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
         self.index_of[axis] = "begin"
-        pointers = {t: (t if t in tables else self.advance(t, t, a, [*outer, axis], "p")) for t, a in accesses.items()}
+        pointers = self.moved(self.base_pointers(), [*outer, axis], "p")
         loops = [a for a in view.order if a in view.reduced]
         inside = [w for w in view.writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
         on_column = [w for w in view.writes if all(w is not x for x in inside)]
@@ -114,9 +110,7 @@ class ColumnWriter(ReducingWriter):
             self.emit(f"for r{a} in range({self.size(a)}):")
             self.indent += 1
             self.index_of[a] = f"r{a}"
-        accesses = self.all_accesses()
-        tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
-        moved = {t: (p if t in tables else self.advance(p, t, accesses[t], loops, "q")) for t, p in pointers.items()}
+        moved = self.moved(pointers, loops, "q")
         self.column_header(axis)
         inner = self.body(moved, axis, "j", self.column_scope(scope, arrays, done), [*self.reduce_operands(reduces), *(w[0] for w in writes)], [])
         load = self.loader(moved, axis, "j", {})

@@ -1,38 +1,105 @@
-"""Elementwise kernels. A unit is an element (one axis) or a row."""
+"""Elementwise kernels. A unit is an element (one axis), a row, or, where an operand lies across the others, a band of rows that is worked on in tiles."""
 from __future__ import annotations
 
 from .description import Kernel, product
+from .expressions import SUFFIX
 from .writer import CHUNK, Writer
+
+TURNED = 8                  # sizes of two axes from which turning a tile pays
+BAND, LENGTH = 64, 64       # rows and columns of a tile: both sides of a turned one run through whole cache lines
 
 
 class MapWriter(Writer):
     def write(self) -> Kernel:
         view = self.view
-        scope: dict = {}
-        accesses = self.all_accesses()
-        tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
-        for tag, access in accesses.items():
-            self.pointer(access, tag)
         if len(view.order) <= 1:
-            axis = view.order[0] if view.order else None
-            n = view.sizes[axis] if axis is not None else 1
-            self.scalar_values(scope)
-            self.emit("for i in range(uint64(lo), uint64(hi)):")
-            self.indent += 1
-            self.marker()
-            self.index_of = {axis: "i"} if axis is not None else {}
-            self.body({t: t for t in accesses}, axis, "i", scope, [v for v, _ in view.writes], [w for w in view.writes])
-            return self.kernel(n, CHUNK // self.cost() + 1, False, "map")
-        *outer, axis = view.order
-        units = product(view.sizes[a] for a in outer)
+            return self.flat()
+        across = self.turned_axis()
+        return self.rows() if across is None else self.bands(across)
+
+    def flat(self) -> Kernel:
+        axis = self.view.order[0] if self.view.order else None
+        pointers = self.base_pointers()
+        scope: dict = {}
         self.scalar_values(scope)
-        self.open_units(outer)
-        pointers = {t: (t if t in tables else self.advance(t, t, a, outer, "p")) for t, a in accesses.items()}
-        self.emit(f"for j in range({self.size(axis)}):")
+        self.emit("for i in range(uint64(lo), uint64(hi)):")
         self.indent += 1
         self.marker()
-        self.index_of[axis] = "j"
-        self.body(pointers, axis, "j", scope, [v for v, _ in view.writes], view.writes)
-        self.indent -= 1
+        self.index_of = {axis: "i"} if axis is not None else {}
+        self.body(pointers, axis, "i", scope, [v for v, _ in self.view.writes], self.view.writes)
+        return self.kernel(self.view.sizes[axis] if axis is not None else 1, CHUNK // self.cost() + 1, False, "map")
+
+    def rows(self) -> Kernel:
+        view = self.view
+        *outer, axis = view.order
+        base = self.base_pointers()
+        scope: dict = {}
+        self.scalar_values(scope)
+        self.open_units(outer)
+        self.line(self.moved(base, outer, "p"), axis, self.size(axis), "j", scope)
         self.close_units(outer)
-        return self.kernel(units, CHUNK // max(1, view.sizes[axis] * self.cost()), False, "map")
+        return self.kernel(product(view.sizes[a] for a in outer), CHUNK // max(1, view.sizes[axis] * self.cost()), False, "map")
+
+    def line(self, pointers, axis: int, size: str, index: str, scope: dict) -> None:
+        """The loop along the innermost axis; `index` says where it is, in terms of j."""
+        self.emit(f"for j in range({size}):")
+        self.indent += 1
+        self.marker()
+        self.index_of[axis] = index
+        self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
+        self.indent -= 1
+
+    # -- operands that lie across --------------------------------------------------------------------------------------
+    def turned_axis(self) -> int | None:
+        """The axis that some operands run along with a unit stride, while the results run along the innermost one."""
+        view = self.view
+        *outer, axis = view.order
+        if view.sizes[axis] < TURNED or any(v.kind == "take" for v in view.nodes):
+            return None
+        for access in view.reads.values():
+            if access.strides.get(axis, 0) not in (0, 1):
+                for a in outer:
+                    if access.strides.get(a, 0) == 1 and view.sizes[a] >= TURNED:
+                        return a
+        return None
+
+    def bands(self, across: int) -> Kernel:
+        """Units of BAND rows along `across`. Of each operand that lies that way, a tile is turned on the stack; then rows of the tile are ordinary lines."""
+        view = self.view
+        *outer, axis = view.order
+        others = [a for a in outer if a != across]
+        base = self.base_pointers()
+        accesses = self.all_accesses()
+        turned = [t for t, x in accesses.items() if x.strides.get(across, 0) == 1 and x.strides.get(axis, 0) not in (0, 1)]
+        tiles = {t: self.fresh("tile") for t in turned}
+        for t, name in tiles.items():
+            self.head.append(f"    {name} = stack_{SUFFIX[accesses[t].dtype]}({BAND * LENGTH})")
+        scope: dict = {}
+        self.scalar_values(scope)
+        bands = self.named_word("bands", "int", -(-view.sizes[across] // BAND))
+        self.emit("for u in range(uint64(lo), uint64(hi)):")
+        self.indent += 1
+        self.emit(f"first = (u % {bands}) * uint64({BAND})")
+        self.emit(f"rows = select({self.size(across)} - first < uint64({BAND}), {self.size(across)} - first, uint64({BAND}))")
+        if others:
+            self.emit(f"block = u // {bands}")
+            self.decode("block", others)
+        pointers = self.moved(base, others, "p")
+        self.emit(f"for begin in range(uint64(0), {self.size(axis)}, uint64({LENGTH})):")
+        self.indent += 1
+        self.emit(f"length = select({self.size(axis)} - begin < uint64({LENGTH}), {self.size(axis)} - begin, uint64({LENGTH}))")
+        self.index_of[axis], self.index_of[across] = "begin", "first"
+        for t in turned:
+            step = self.stride(t, axis, accesses[t].strides[axis])
+            corner = self.advance(pointers[t], t, accesses[t], [across, axis], "c")
+            self.emit(f"transpose({tiles[t]}, int64({LENGTH}), {corner}, {step}, rows, length)")
+        self.emit("for r in range(rows):")
+        self.indent += 1
+        self.index_of[across] = "(first + r)"
+        lines = self.moved({t: p for t, p in pointers.items() if t not in tiles}, [across, axis], "q")
+        self.turned = set(turned)
+        lines.update({t: f"at({name}, r * uint64({LENGTH}))" for t, name in tiles.items()})
+        self.line(lines, axis, "length", "(begin + j)", scope)
+        self.indent -= 3
+        units = product(view.sizes[a] for a in others) * -(-view.sizes[across] // BAND)
+        return self.kernel(units, CHUNK // max(1, BAND * view.sizes[axis] * self.cost()), False, "map")

@@ -11,8 +11,6 @@ class RowWriter(ReducingWriter):
     def write(self, kept: list[int]) -> Kernel:
         view = self.view
         scope: dict = {}
-        for tag, access in self.all_accesses().items():
-            self.pointer(access, tag)
         self.scalar_values(scope)
         self.open_units(kept)
         reduced = [a for a in view.order if a in view.reduced]
@@ -24,9 +22,7 @@ class RowWriter(ReducingWriter):
     def row_stages(self, kept, loops, scope, writes) -> None:
         """The stages of one row, then what is written: used by the row shape and by rows within a total."""
         view = self.view
-        accesses = self.all_accesses()
-        tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
-        pointers = {t: (t if t in tables else self.advance(t, t, a, kept, "p")) for t, a in accesses.items()}
+        pointers = self.moved(self.base_pointers(), kept, "p")
         level = set(loops)
         stages = [v for v in view.nodes if v.kind == "reduce" and self.is_stage(v, level)]
         inside = [w for w in writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
@@ -59,15 +55,13 @@ class RowWriter(ReducingWriter):
     def open_loops(self, loops, pointers, prefix: str) -> tuple[dict, int, str]:
         """Loops over `loops` (outermost first), pointers moved along all but the innermost. Returns pointers, innermost axis, index."""
         *outer, axis = loops
-        accesses = self.all_accesses()
         for a in outer:
             name = f"r{a}"
             self.emit(f"for {name} in range({self.size(a)}):")
             self.indent += 1
             self.index_of[a] = name
         if outer:
-            tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
-            pointers = {t: (p if t in tables else self.advance(p, t, accesses[t], outer, prefix)) for t, p in pointers.items()}
+            pointers = self.moved(pointers, outer, prefix)
         return pointers, axis, "j"
 
     def reduce_loop(self, reduces, writes, loops, pointers, scope) -> None:

@@ -13,8 +13,7 @@ class TotalWriter(RowWriter):
     def write(self) -> Kernel:
         view = self.view
         scope: dict = {}
-        for tag, access in self.all_accesses().items():
-            self.pointer(access, tag)
+        base = self.base_pointers()
         first = set(view.reduced)
         totals = [v for v in view.nodes if v.kind == "reduce" and not any(a is not None for a in view.axes_of[v])
                   and any(a in first for a in view.reduce_axes[v] if a is not None)]
@@ -42,7 +41,6 @@ class TotalWriter(RowWriter):
         self.words[chunk_word] = ("int", length)
         self.emit(f"begin = c * {chunk}")
         self.emit(f"stop = select({limit} - begin < {chunk}, {limit}, begin + {chunk})")
-        accesses = self.all_accesses()
         if rows:
             self.emit("for u in range(begin, stop):")
             self.indent += 1
@@ -50,12 +48,10 @@ class TotalWriter(RowWriter):
             if view.inner:
                 self.total_rows(outer, scope, totals, accumulators, inside)
             else:
-                tables = {self.tag_of((v, 0)) for v in view.nodes if v.kind == "take"}
-                pointers = {t: (t if t in tables else self.advance(t, t, a, outer, "p")) for t, a in accesses.items()}
-                self.total_loop(pointers, axes[-1], "uint64(0)", self.size(axes[-1]), scope, totals, accumulators, inside)
+                self.total_loop(self.moved(base, outer, "p"), axes[-1], "uint64(0)", self.size(axes[-1]), scope, totals, accumulators, inside)
             self.indent -= 1
         else:
-            self.total_loop({t: t for t in accesses}, axes[0], "begin", "stop", scope, totals, accumulators, inside)
+            self.total_loop(base, axes[0], "begin", "stop", scope, totals, accumulators, inside)
         for v in totals:
             self.emit(f"{partial[v][0]}[c] = {accumulators[v]}")
             if v.name in ("argmax", "argmin"):
@@ -111,9 +107,7 @@ class TotalWriter(RowWriter):
         row_scope = dict(scope)
         loops = [a for a in self.view.order if a in self.view.inner]
         self.row_stages(outer, loops, row_scope, writes)
-        accesses = self.all_accesses()
-        pointers = {t: self.advance(t, t, a, outer, "y") for t, a in accesses.items()}
-        load = self.loader(pointers, None, "0", {})
+        load = self.loader(self.moved(self.base_pointers(), outer, "y"), None, "0", {})
         for v in self.needed_for(self.reduce_operands(totals), row_scope):
             self.compute(v, row_scope, load)
         for v in totals:
@@ -130,8 +124,7 @@ class TotalWriter(RowWriter):
             self.combine_partial(v, name, partial[v])
             self.indent -= 1
             scope[v] = self.end_accumulator(v, name)
-        pointers = {t: t for t in self.all_accesses()}
-        load = self.loader(pointers, None, "0", {})
+        load = self.loader(self.base_pointers(), None, "0", {})
         for v in self.needed_for([w[0] for w in late], scope):
             self.compute(v, scope, load)
         for v, access in late:

@@ -32,7 +32,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
-from . import library, simd, vecmath
+from . import library, simd, tiles, vecmath
 
 # pointer suffix -> element type; a boolean in memory is a uint8
 ELEMENTS: dict[str, Any] = {
@@ -424,6 +424,7 @@ NAMES: dict[str, Any] = {
     "helper": register_jitable(error_model="numpy"),  # marks a function that `kernel` calls
     **library.NAMES,
     **simd.NAMES,
+    **tiles.NAMES,
     "np": np,
     "types": types,
 }

@@ -25,6 +25,7 @@ class Writer:
         self.level = 1
         self.index_of: dict[int, str] = {}      # axis -> name of its index (uint64), for iota
         self.scratch = 0
+        self.turned: set[str] = set()           # accesses that are read from a tile on the stack, where the innermost axis has a unit stride
         self.indent = 1
         self.depth = self.dependence()
 
@@ -99,12 +100,22 @@ class Writer:
         self.emit(f"{moved} = at({pointer}, {' + '.join(terms)})")
         return moved
 
+    def moved(self, pointers: dict, axes: list[int], prefix: str) -> dict:
+        """All pointers moved along `axes` by their current indices; the tables of takes stay."""
+        tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
+        accesses = self.all_accesses()
+        return {t: p if t in tables else self.advance(p, t, accesses[t], axes, prefix) for t, p in pointers.items()}
+
+    def base_pointers(self) -> dict:
+        """Every access's tag -> the pointer to its start."""
+        return {tag: self.pointer(access, tag) for tag, access in self.all_accesses().items()}
+
     def element(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
         """The element of an access along the innermost axis."""
         stride = 0 if axis is None else access.strides.get(axis, 0)
         if axis is None or stride == 0:
             return f"{pointer}[0]"
-        if stride == 1:
+        if stride == 1 or tag in self.turned:
             return f"{pointer}[{index}]"
         return f"{pointer}[int64({index}) * {self.stride(tag, axis, stride)}]"
 
@@ -219,9 +230,7 @@ class Writer:
         """Values with no axis that wait for no reduction: computed once, before the loops."""
         alone = [v for v in self.view.nodes if v.kind != "reduce" and not any(a is not None for a in self.view.axes_of[v])
                  and self.total_depth(v) == 0]
-        base = {tag: self.pointer(access, tag) for tag, access in self.all_accesses().items()}
-        loads: dict = {}
-        load = self.loader(base, None, "0", loads)
+        load = self.loader(self.base_pointers(), None, "0", {})
         for v in alone:
             self.compute(v, scope, load)
 

@@ -1,0 +1,90 @@
+"""Moving tiles of memory about: transposing one into the stack, so that loops over it run through whole vectors.
+
+Importing this module imports Numba, so only the compile helpers do so.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import int64, types, uint64
+from numba.extending import intrinsic, register_jitable
+
+from .simd import INDEX
+
+LANE = 16       # bytes within which vector units interleave elements in one instruction
+
+
+def width(pointer: Any) -> int:
+    return 2 * LANE // (pointer.dtype.bitwidth // 8)
+
+
+@intrinsic
+def block_of(typingctx, pointer):
+    """The number of rows and columns of `transpose_block`: 32 bytes of elements."""
+    return uint64(pointer), lambda context, builder, sig, args: ir.Constant(ir.IntType(64), width(sig.args[0]))
+
+
+def load(builder: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType) -> ir.Value:
+    return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=1)
+
+
+def zipped(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, upper: bool) -> ir.Value:
+    """x[0], y[0], x[1], y[1], ... of the lower or upper half of each 16-byte lane."""
+    n = x.type.count
+    k = n // 2
+    lanes = [lane + (k // 2 if upper else 0) + i + which for lane in (0, k) for i in range(k // 2) for which in (0, n)]
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INDEX, n), lanes))
+
+
+@intrinsic
+def transpose_block(typingctx, to, to_step, source, step):
+    """to[i * to_step + j] = source[j * step + i] for i, j below block_of(source)."""
+
+    def codegen(context, builder, sig, args):
+        to, to_step, source, step = args
+        n = width(sig.args[2])
+        k = n // 2
+        half = ir.VectorType(context.get_value_type(sig.args[2].dtype), k)
+        whole = ir.Constant(ir.VectorType(INDEX, n), list(range(n)))
+
+        def place(base: ir.Value, row: int, step: ir.Value, column: int) -> ir.Value:
+            number = ir.Constant(step.type, row)
+            return builder.gep(base, [builder.add(builder.mul(step, number), ir.Constant(step.type, column))])
+
+        for column in (0, k):
+            # rows i and i + k side by side: then all that is left happens within lanes
+            rows = [builder.shuffle_vector(load(builder, place(source, i, step, column), half),
+                                           load(builder, place(source, i + k, step, column), half), whole) for i in range(k)]
+            for _ in range(k.bit_length() - 1):
+                rows = [zipped(builder, rows[i // 2], rows[i // 2 + k // 2], bool(i % 2)) for i in range(k)]
+            for i, row in enumerate(rows):
+                builder.store(row, builder.bitcast(place(to, column + i, to_step, 0), row.type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(to, int64, source, int64), codegen
+
+
+@register_jitable(error_model="numpy")
+def transpose(to, to_step, source, step, rows, columns):
+    """to[r * to_step + c] = source[c * step + r] for r below `rows`, c below `columns`; `step` may be negative."""
+    n = block_of(source)
+    whole_rows, whole_columns = rows // n * n, columns // n * n
+    for c in range(uint64(0), whole_columns, n):
+        for r in range(uint64(0), whole_rows, n):
+            transpose_block(at(to, r * uint64(to_step) + c), to_step, at(source, int64(c) * step + int64(r)), step)
+        for r in range(whole_rows, rows):
+            for i in range(n):
+                to[r * uint64(to_step) + c + i] = at(source, int64(c + i) * step)[r]
+    for c in range(whole_columns, columns):
+        line = at(source, int64(c) * step)
+        for r in range(rows):
+            to[r * uint64(to_step) + c] = line[r]
+
+
+@intrinsic
+def at(typingctx, pointer, n):
+    return pointer(pointer, types.unliteral(n)), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
+
+
+NAMES = {"transpose": transpose}
