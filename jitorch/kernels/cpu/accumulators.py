@@ -1,10 +1,12 @@
 """How reductions accumulate: their dtypes, first values and steps."""
 from __future__ import annotations
 
-from .expressions import SUFFIX, cast, literal
+from .expressions import FLOATS, SUFFIX, cast, literal
 from .writer import Writer
 
 SUM_BLOCK = 4096        # elements added up in single precision before the sum goes on in double
+PLACE_BLOCK = 1024      # elements of which the extreme is found first, then its place if it is a new one
+PLACES = ("argmax", "argmin")
 IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1}
 COMBINE = {"sum": "radd", "prod": "rmul", "max": "rmax", "min": "rmin", "any": "rmax", "all": "rmin"}
 
@@ -19,7 +21,7 @@ class ReducingWriter(Writer):
     def accumulator_dtype(self, v) -> str:
         if v.name == "sum" and v.dtype.name == "float32":
             return "float64"
-        if v.name in ("argmax", "argmin"):
+        if v.name in PLACES:
             return self.operand_dtype(v)
         if v.name in ("any", "all") or self.operand_dtype(v) == "bool":
             return "uint8" if v.dtype.name == "bool" else v.dtype.name
@@ -41,35 +43,76 @@ class ReducingWriter(Writer):
     def start_accumulator(self, v) -> str:
         name = self.fresh("a")
         self.emit(f"{name} = {self.identity(v)}")
-        if v.name in ("argmax", "argmin"):
+        if v.name in PLACES:
             self.emit(f"{name}i = int64(-1)")
         return name
 
+    def place_loop(self, v, name: str, pointers, axis: int, first: str, last: str, scope) -> None:
+        """argmax or argmin along one axis: the extreme of a block, which vectorises, then, if it is a new one, its first place in the block."""
+        dtype = self.accumulator_dtype(v)
+        real = dtype in FLOATS
+        extreme, place, better = self.fresh("m"), self.fresh("k"), self.fresh("b")
+
+        def value() -> str:
+            self.marker()
+            self.index_of[axis] = "j"
+            inner = self.body(pointers, axis, "j", scope, self.operand_values(v), [])
+            text = self.fresh("v")
+            self.emit(f"{text} = {self.converted(v, self.operand(v, 0, inner, self.loader(pointers, axis, 'j', {})), dtype)}")
+            return text
+        self.emit(f"for z in range({first}, {last}, uint64({PLACE_BLOCK})):")
+        self.indent += 1
+        self.emit(f"end = select({last} - z < uint64({PLACE_BLOCK}), {last}, z + uint64({PLACE_BLOCK}))")
+        self.emit(f"{extreme} = {self.identity(v)}")
+        self.emit("for j in range(z, end):")
+        self.indent += 1
+        text = value()
+        self.emit(f"{extreme} = {'rmax' if v.name == 'argmax' else 'rmin'}({extreme}, {text})")
+        self.indent -= 1
+        self.emit(f"{better} = {self.is_better(v, extreme, name)}")
+        self.emit(f"if {better}:")
+        self.indent += 1
+        self.emit(f"{place} = int32({PLACE_BLOCK})")
+        self.emit("for j in range(z, end):")
+        self.indent += 1
+        text = value()
+        here = f"({text} == {extreme}) | ({text} != {text})" if real else f"{text} == {extreme}"
+        self.emit(f"{place} = rmin({place}, select({here}, as_i32(j - z), int32({PLACE_BLOCK})))")
+        self.indent -= 1
+        self.emit(f"{name} = {extreme}")
+        self.emit(f"{name}i = int64(z) + int64({place})")
+        self.indent -= 2
+
+    def is_better(self, v, value: str, name: str) -> str:
+        """Whether a value comes before the extreme so far: the first NaN wins, then the first extreme."""
+        sign = ">" if v.name == "argmax" else "<"
+        if self.accumulator_dtype(v) in FLOATS:
+            return f"({name}i < 0) | (({name} == {name}) & (({value} {sign} {name}) | ({value} != {value})))"
+        return f"({name}i < 0) | ({value} {sign} {name})"
+
     def accumulate(self, v, name: str, text: str, blocked: bool = False) -> None:
         dtype = self.accumulator_dtype(v)
-        if v.name in ("argmax", "argmin"):
+        if v.name in PLACES:
             axis = next(a for a in self.view.reduce_axes[v] if a is not None)
             value, better = self.fresh("v"), self.fresh("b")
             self.emit(f"{value} = {text if dtype != 'bool' else f'as_u8({text})'}")
-            if dtype in ("float32", "float64"):
-                # the first NaN wins, then the first extreme
-                self.emit(f"{better} = ({name}i < 0) | (({name} == {name}) & (({value} {'>' if v.name == 'argmax' else '<'} {name}) | ({value} != {value})))")
-            else:
-                self.emit(f"{better} = ({name}i < 0) | ({value} {'>' if v.name == 'argmax' else '<'} {name})")
+            self.emit(f"{better} = {self.is_better(v, value, name)}")
             self.emit(f"{name} = select({better}, {value}, {name})")
             self.emit(f"{name}i = select({better}, int64({self.index_of[axis]}), {name}i)")
             return
+        target = "float32" if blocked else dtype
+        name = f"{name}f" if blocked else name
+        self.emit(f"{name} = {COMBINE[v.name]}({name}, {self.converted(v, text, target)})")
+
+    def converted(self, v, text: str, dtype: str) -> str:
+        """An operand as what the accumulator holds."""
         source = self.operand_dtype(v)
-        if blocked:
-            self.emit(f"{name}f = radd({name}f, {cast(text, 'float32') if source != 'float32' else text})")
-            return
-        if source != dtype:
-            text = cast(text, dtype) if source != "bool" else f"as_{SUFFIX[dtype]}(as_u8({text}))"
-        combined = f"{COMBINE[v.name]}({name}, {text})"
-        self.emit(f"{name} = {combined}")
+        if source == dtype:
+            return text
+        return f"as_{SUFFIX[dtype]}(as_u8({text}))" if source == "bool" else cast(text, dtype)
 
     def end_accumulator(self, v, name: str) -> str:
-        if v.name in ("argmax", "argmin"):
+        if v.name in PLACES:
             return f"{name}i"
         dtype = self.accumulator_dtype(v)
         if dtype == v.dtype.name:

@@ -2,7 +2,7 @@
 reductions that wait for one another, then one for what is written."""
 from __future__ import annotations
 
-from .accumulators import SUM_BLOCK, ReducingWriter
+from .accumulators import PLACES, SUM_BLOCK, ReducingWriter
 from .description import Kernel, product
 from .writer import CHUNK
 
@@ -67,6 +67,12 @@ class RowWriter(ReducingWriter):
     def reduce_loop(self, reduces, writes, loops, pointers, scope) -> None:
         base = self.indent
         accumulators = {v: self.start_accumulator(v) for v in reduces}
+        for v in [v for v in reduces if v.name in PLACES]:
+            self.place_loop(v, accumulators[v], pointers, loops[-1], "uint64(0)", self.size(loops[-1]), scope)
+            scope[v] = self.end_accumulator(v, accumulators[v])
+        reduces = [v for v in reduces if v.name not in PLACES]
+        if not reduces and not writes:
+            return
         pointers, axis, index = self.open_loops(loops, pointers, "q")
         blocked = [v for v in reduces if v.name == "sum" and v.dtype.name == "float32"]
         size = self.size(axis)

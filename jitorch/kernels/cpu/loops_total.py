@@ -2,7 +2,7 @@
 in order, so the same bits come out with any number of threads. With a second level of reductions a unit is a few whole rows."""
 from __future__ import annotations
 
-from .accumulators import COMBINE
+from .accumulators import COMBINE, PLACES
 from .description import Kernel, product
 from .expressions import SUFFIX
 from .loops_row import RowWriter
@@ -54,7 +54,7 @@ class TotalWriter(RowWriter):
             self.total_loop(base, axes[0], "begin", "stop", scope, totals, accumulators, inside)
         for v in totals:
             self.emit(f"{partial[v][0]}[c] = {accumulators[v]}")
-            if v.name in ("argmax", "argmin"):
+            if v.name in PLACES:
                 self.emit(f"{partial[v][1]}[c] = {accumulators[v]}i")
         self.indent -= 1
         units = -(-extent // length)
@@ -66,7 +66,7 @@ class TotalWriter(RowWriter):
         """Places for the partial results of a total, one a unit."""
         dtype = self.accumulator_dtype(v)
         names = []
-        for suffix, kind in (("", dtype), *((("i", "int64"),) if v.name in ("argmax", "argmin") else ())):
+        for suffix, kind in (("", dtype), *((("i", "int64"),) if v.name in PLACES else ())):
             name = self.fresh("w") + suffix
             self.words.append(("scratch", v, suffix, kind))
             self.head.append(f"    {name} = ptr_{SUFFIX[kind]}(args, {len(self.words) - 1})")
@@ -85,6 +85,11 @@ class TotalWriter(RowWriter):
     def total_loop(self, pointers, axis, begin, stop, scope, totals, accumulators, writes) -> None:
         blocked = [v for v in totals if v.name == "sum" and v.dtype.name == "float32"]
         base = self.indent
+        for v in [v for v in totals if v.name in PLACES]:
+            self.place_loop(v, accumulators[v], pointers, axis, begin, stop, scope)
+        totals = [v for v in totals if v.name not in PLACES]
+        if not totals and not writes:
+            return
         if blocked:
             for v in blocked:
                 self.emit(f"{accumulators[v]}f = float32(0)")
@@ -133,7 +138,7 @@ class TotalWriter(RowWriter):
         self.indent -= 1
 
     def combine_partial(self, v, name: str, places: tuple) -> None:
-        if v.name in ("argmax", "argmin"):
+        if v.name in PLACES:
             value, index, better = self.fresh("v"), self.fresh("k"), self.fresh("b")
             self.emit(f"{value} = {places[0]}[c]")
             self.emit(f"{index} = {places[1]}[c]")
