@@ -17,6 +17,7 @@ from .record import count
 
 MAX_VALUES = 256        # of one kernel: what LLVM compiles in well under a second
 MAX_OPERANDS = 28       # buffers of one kernel
+SMALL = 16              # how many times an operand goes into a value for which it counts as nothing
 ONE_ROW = 16384         # elements that one task may reduce by itself, when the whole tensor is the row
 FUSABLE = frozenset(("map", "reduce", "take"))
 CHEAP = frozenset(("add", "sub", "mul", "neg", "cast", "copy", "where", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "maximum", "minimum", "abs"))
@@ -176,7 +177,7 @@ def is_unit_reshape(a: Value) -> bool:
 
 
 def is_cheap(v: Value) -> bool:
-    """Worth computing again in each consumer: one simple operation on at most one array that memory holds anyway."""
+    """Worth computing again in each consumer: one simple operation on at most one array that memory holds anyway, and on small ones."""
     if v.kind != "map" or v.name not in CHEAP:
         return False
     full = 0
@@ -186,7 +187,9 @@ def is_cheap(v: Value) -> bool:
         if a.kind in ("const", "scalar", "iota"):
             continue
         if a.kind in FUSABLE:
-            return False
+            if a.numel * SMALL > v.numel:
+                return False
+            continue            # storing it is next to nothing
         full += a.numel == v.numel
     return full <= 1
 

@@ -380,7 +380,7 @@ def softmax_formula(m, x, dim):
     if 0 in x.shape:
         return x * 1
     e = m.map("exp", shifted(m, x, dim))
-    return e / total(m, e, dim)
+    return e * (1 / total(m, e, dim))       # one division a row
 
 
 def log_softmax_formula(m, x, dim):

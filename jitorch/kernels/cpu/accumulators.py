@@ -1,8 +1,12 @@
 """How reductions accumulate: their dtypes, first values and steps."""
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
+from .description import Access
 from .expressions import FLOATS, SUFFIX, cast, literal
-from .writer import Writer
+from .writer import HEAVY, Writer
 
 SUM_BLOCK = 4096        # elements added up in single precision before the sum goes on in double
 PLACE_BLOCK = 1024      # elements of which the extreme is found first, then its place if it is a new one
@@ -11,7 +15,44 @@ IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1}
 COMBINE = {"sum": "radd", "prod": "rmul", "max": "rmax", "min": "rmin", "any": "rmax", "all": "rmin"}
 
 
+@dataclass
+class Turn:
+    """One run through the elements of a row or tile: what it reduces and writes."""
+
+    reduces: list
+    writes: list[tuple[Any, Access]]
+    stored: list[tuple[Any, Access]] = field(default_factory=list)      # costly values that a later turn needs, put where that or a later one writes
+    held: dict[Any, Access] = field(default_factory=dict)               # values that can be read from memory after this turn
+
+
 class ReducingWriter(Writer):
+    def turns(self, stages, inside, level: set) -> list[Turn]:
+        """Runs through the elements, one for each stage of reductions and one for the writes that wait for them all; what is computed once is kept."""
+        last = max((self.depth[v] for v in stages), default=-1)
+        turns = [Turn([v for v in stages if self.depth[v] == d], [w for w in inside if self.depth[w[0]] == d]) for d in range(last + 1)]
+        turns.append(Turn([], [w for w in inside if self.depth[w[0]] > last]))
+        known = {v for v in self.view.nodes if not any(a in level for a in self.view.axes_of[v] if a is not None)}
+        needed = []
+        for turn in turns:
+            needed.append(self.needed_for([*self.reduce_operands(turn.reduces), *(w[0] for w in turn.writes)], known))
+            for v, access in turn.writes:
+                turn.held[v] = access
+                known.add(v)
+        taken: list[Access] = []
+        for d, turn in enumerate(turns):
+            for v in reversed(needed[d]):
+                if v.name not in HEAVY or v in turn.held or any(v in needed[e] for e in range(d)):
+                    continue
+                use = max(e for e in range(len(turns)) if v in needed[e])
+                for w, access in [w for later in turns[use:] for w in later.writes] if use > d else ():
+                    if (w.dtype is v.dtype and not w.attrs and w.dtype.name != "bool" and self.view.axes_of[w] == self.view.axes_of[v]
+                            and all(access is not x for x in taken)):
+                        turn.stored.append((v, access))
+                        turn.held[v] = access
+                        taken.append(access)
+                        break
+        return turns
+
     def reduce_operands(self, reduces) -> list:
         return [s for v in reduces for s in self.operand_values(v)]
     def operand_dtype(self, v) -> str:
@@ -22,7 +63,7 @@ class ReducingWriter(Writer):
         if v.name == "sum" and v.dtype.name == "float32":
             return "float64"
         if v.name in PLACES:
-            return self.operand_dtype(v)
+            return "uint8" if self.operand_dtype(v) == "bool" else self.operand_dtype(v)
         if v.name in ("any", "all") or self.operand_dtype(v) == "bool":
             return "uint8" if v.dtype.name == "bool" else v.dtype.name
         return v.dtype.name
@@ -54,8 +95,7 @@ class ReducingWriter(Writer):
         extreme, place, better = self.fresh("m"), self.fresh("k"), self.fresh("b")
 
         def value() -> str:
-            self.marker()
-            self.index_of[axis] = "j"
+            self.open_line("z, end", axis)
             inner = self.body(pointers, axis, "j", scope, self.operand_values(v), [])
             text = self.fresh("v")
             self.emit(f"{text} = {self.converted(v, self.operand(v, 0, inner, self.loader(pointers, axis, 'j', {})), dtype)}")
@@ -64,8 +104,6 @@ class ReducingWriter(Writer):
         self.indent += 1
         self.emit(f"end = select({last} - z < uint64({PLACE_BLOCK}), {last}, z + uint64({PLACE_BLOCK}))")
         self.emit(f"{extreme} = {self.identity(v)}")
-        self.emit("for j in range(z, end):")
-        self.indent += 1
         text = value()
         self.emit(f"{extreme} = {'rmax' if v.name == 'argmax' else 'rmin'}({extreme}, {text})")
         self.indent -= 1
@@ -73,8 +111,6 @@ class ReducingWriter(Writer):
         self.emit(f"if {better}:")
         self.indent += 1
         self.emit(f"{place} = int32({PLACE_BLOCK})")
-        self.emit("for j in range(z, end):")
-        self.indent += 1
         text = value()
         here = f"({text} == {extreme}) | ({text} != {text})" if real else f"{text} == {extreme}"
         self.emit(f"{place} = rmin({place}, select({here}, as_i32(j - z), int32({PLACE_BLOCK})))")
@@ -95,7 +131,7 @@ class ReducingWriter(Writer):
         if v.name in PLACES:
             axis = next(a for a in self.view.reduce_axes[v] if a is not None)
             value, better = self.fresh("v"), self.fresh("b")
-            self.emit(f"{value} = {text if dtype != 'bool' else f'as_u8({text})'}")
+            self.emit(f"{value} = {self.converted(v, text, dtype)}")
             self.emit(f"{better} = {self.is_better(v, value, name)}")
             self.emit(f"{name} = select({better}, {value}, {name})")
             self.emit(f"{name}i = select({better}, int64({self.index_of[axis]}), {name}i)")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .accumulators import COMBINE, PLACES, ReducingWriter
+from .accumulators import COMBINE, PLACES, ReducingWriter, Turn
 from .description import Kernel, product
 from .executor import get_num_threads
 from .expressions import SUFFIX, cast
@@ -50,17 +50,12 @@ class ColumnWriter(ReducingWriter):
         loops = [a for a in view.order if a in view.reduced]
         inside = [w for w in view.writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
         on_column = [w for w in view.writes if all(w is not x for x in inside)]
-        last = max((self.depth[v] for v in stages), default=-1)
         done: set = set()
-        for d in range(last + 1):
+        for d, turn in enumerate(self.turns(stages, inside, level)):
             self.column_values(arrays, done, d, level, pointers, axis, scope)
-            now = [v for v in stages if self.depth[v] == d]
-            early = [w for w in inside if self.depth[w[0]] == d]
-            inside = [w for w in inside if all(w is not e for e in early)]
-            self.column_loop(now, early, loops, pointers, axis, scope, arrays, sums, done)
-        self.column_values(arrays, done, last + 1, level, pointers, axis, scope)
-        if inside:
-            self.column_loop([], inside, loops, pointers, axis, scope, arrays, sums, done)
+            if turn.reduces or turn.writes:
+                self.column_loop(turn, loops, pointers, axis, scope, arrays, sums, done)
+            self.kept.update(turn.held)
         if on_column:
             self.column_header(axis)
             for v, access in on_column:
@@ -91,10 +86,7 @@ class ColumnWriter(ReducingWriter):
         return f"as_bool({arrays[v]}[j])" if v.dtype.name == "bool" else f"{arrays[v]}[j]"
 
     def column_header(self, axis: int) -> None:
-        self.emit("for j in range(m):")
-        self.indent += 1
-        self.marker()
-        self.index_of[axis] = "(begin + j)"
+        self.open_line("m", axis, "(begin + j)")
 
     def column_scope(self, scope, arrays, done) -> dict:
         return {**scope, **{v: self.from_array(v, arrays) for v in done}}
@@ -117,8 +109,9 @@ class ColumnWriter(ReducingWriter):
         self.indent -= 1
         done.update(now)
 
-    def column_loop(self, reduces, writes, loops, pointers, axis, scope, arrays, sums, done) -> None:
+    def column_loop(self, turn: Turn, loops, pointers, axis, scope, arrays, sums, done) -> None:
         base = self.indent
+        reduces = turn.reduces
         blocked = {v: self.stack_array("float32") for v in reduces if v.name == "sum" and v.dtype.name == "float32"}
         indices = {v: self.stack_array("int64") for v in reduces if v.name in PLACES}
         if reduces:
@@ -144,7 +137,7 @@ class ColumnWriter(ReducingWriter):
                 self.emit(f"{array}[j] = float32(0)")
             self.indent -= 1
             first, last = "z", "end"
-        rows = partial(self.column_rows, reduces, writes, loops, pointers, axis, self.column_scope(scope, arrays, done), sums, indices, blocked)
+        rows = partial(self.column_rows, turn, loops, pointers, axis, self.column_scope(scope, arrays, done), sums, indices, blocked)
         if step > 1:
             self.emit(f"most = {last} - ({last} - {first}) % uint64({step})")
             self.emit(f"for r{a} in range({first}, most, uint64({step})):")
@@ -170,9 +163,10 @@ class ColumnWriter(ReducingWriter):
         size = self.cost() * len(self.view.nodes)
         return 8 if size <= 8 else 4 if size <= 24 else 1
 
-    def column_rows(self, reduces, writes, loops, pointers, axis, scope, sums, indices, blocked, count: int) -> None:
+    def column_rows(self, turn: Turn, loops, pointers, axis, scope, sums, indices, blocked, count: int) -> None:
         """The body of the innermost loop over rows: `count` of them together along the tile."""
         a = loops[-1]
+        reduces, writes = turn.reduces, turn.writes
         self.indent += 1
         rows = [f"r{a}" if i == 0 else f"(r{a} + uint64({i}))" for i in range(count)]
         moved = []
@@ -203,6 +197,6 @@ class ColumnWriter(ReducingWriter):
                 texts = [f"{COMBINE[v.name]}({x}, {y})" for x, y in zip(texts[::2], texts[1::2])]
             self.emit(f"{array}[j] = {COMBINE[v.name]}({array}[j], {texts[0]})")
         for mine, values in zip(moved, inner):
-            for v, access in writes:
+            for v, access in [*writes, *turn.stored]:
                 self.store(access, mine[self.tag_of(("out", access))], axis, "j", values[v])
         self.indent -= 2

@@ -22,11 +22,8 @@ class MapWriter(Writer):
         pointers = self.base_pointers()
         scope: dict = {}
         self.scalar_values(scope)
-        self.emit("for i in range(uint64(lo), uint64(hi)):")
-        self.indent += 1
-        self.marker()
-        self.index_of = {axis: "i"} if axis is not None else {}
-        self.body(pointers, axis, "i", scope, [v for v, _ in self.view.writes], self.view.writes)
+        self.open_line("uint64(lo), uint64(hi)", axis)
+        self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
         return self.kernel(self.view.sizes[axis] if axis is not None else 1, CHUNK // self.cost() + 1, False, "map")
 
     def rows(self) -> Kernel:
@@ -42,10 +39,7 @@ class MapWriter(Writer):
 
     def line(self, pointers, axis: int, size: str, index: str, scope: dict) -> None:
         """The loop along the innermost axis; `index` says where it is, in terms of j."""
-        self.emit(f"for j in range({size}):")
-        self.indent += 1
-        self.marker()
-        self.index_of[axis] = index
+        self.open_line(size, axis, index)
         self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
         self.indent -= 1
 

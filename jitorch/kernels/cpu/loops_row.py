@@ -2,7 +2,7 @@
 reductions that wait for one another, then one for what is written."""
 from __future__ import annotations
 
-from .accumulators import PLACES, SUM_BLOCK, ReducingWriter
+from .accumulators import PLACES, SUM_BLOCK, ReducingWriter, Turn
 from .description import Kernel, product
 from .writer import CHUNK
 
@@ -27,17 +27,15 @@ class RowWriter(ReducingWriter):
         stages = [v for v in view.nodes if v.kind == "reduce" and self.is_stage(v, level)]
         inside = [w for w in writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
         inside_ids = {id(w[1]) for w in inside}
-        last = max((self.depth[v] for v in stages), default=-1)
+        turns = self.turns(stages, inside, level)
         row_load = self.loader(pointers, None, "0", {})
-        for d in range(last + 1):
+        for d, turn in enumerate(turns):
             self.row_values(scope, row_load, d, level)
-            now = [v for v in stages if self.depth[v] == d]
-            early = [w for w in inside if self.depth[w[0]] == d]
-            self.reduce_loop(now, early, loops, pointers, scope)
-            inside = [w for w in inside if all(w is not e for e in early)]
-        self.row_values(scope, row_load, last + 1, level)
-        if inside:
-            self.write_loop(inside, loops, pointers, scope)
+            if turn.reduces:
+                self.reduce_loop(turn, loops, pointers, scope)
+            elif turn.writes:
+                self.write_loop(turn.writes, loops, pointers, scope)
+            self.kept.update(turn.held)
         for v, access in writes:
             if id(access) not in inside_ids and v in scope:
                 self.store(access, pointers[self.tag_of(("out", access))], None, "0", scope[v])
@@ -64,8 +62,9 @@ class RowWriter(ReducingWriter):
             pointers = self.moved(pointers, outer, prefix)
         return pointers, axis, "j"
 
-    def reduce_loop(self, reduces, writes, loops, pointers, scope) -> None:
+    def reduce_loop(self, turn: Turn, loops, pointers, scope) -> None:
         base = self.indent
+        reduces, writes = turn.reduces, turn.writes
         accumulators = {v: self.start_accumulator(v) for v in reduces}
         for v in [v for v in reduces if v.name in PLACES]:
             self.place_loop(v, accumulators[v], pointers, loops[-1], "uint64(0)", self.size(loops[-1]), scope)
@@ -82,17 +81,12 @@ class RowWriter(ReducingWriter):
             self.emit(f"end = select({size} - z < uint64({SUM_BLOCK}), {size}, z + uint64({SUM_BLOCK}))")
             for v in blocked:
                 self.emit(f"{accumulators[v]}f = float32(0)")
-            self.emit("for j in range(z, end):")
-        else:
-            self.emit(f"for j in range({size}):")
-        self.indent += 1
-        self.marker()
-        self.index_of[axis] = index
+        self.open_line("z, end" if blocked else size, axis)
         inner_scope = self.body(pointers, axis, index, scope, [*self.reduce_operands(reduces), *(w[0] for w in writes)], [])
         load = self.loader(pointers, axis, index, {})
         for v in reduces:
             self.accumulate(v, accumulators[v], self.operand(v, 0, inner_scope, load), v in blocked)
-        for v, access in writes:
+        for v, access in [*writes, *turn.stored]:
             self.store(access, pointers[self.tag_of(("out", access))], axis, index, inner_scope[v])
         if blocked:
             self.indent -= 1
@@ -104,9 +98,6 @@ class RowWriter(ReducingWriter):
     def write_loop(self, writes, loops, pointers, scope) -> None:
         base = self.indent
         pointers, axis, index = self.open_loops(loops, pointers, "w")
-        self.emit(f"for j in range({self.size(axis)}):")
-        self.indent += 1
-        self.marker()
-        self.index_of[axis] = index
+        self.open_line(self.size(axis), axis)
         self.body(pointers, axis, index, scope, [w[0] for w in writes], writes)
         self.indent = base

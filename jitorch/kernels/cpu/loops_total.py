@@ -93,10 +93,7 @@ class TotalWriter(RowWriter):
         if blocked:
             for v in blocked:
                 self.emit(f"{accumulators[v]}f = float32(0)")
-        self.emit(f"for j in range({begin}, {stop}):")
-        self.indent += 1
-        self.marker()
-        self.index_of[axis] = "j"
+        self.open_line(f"{begin}, {stop}", axis)
         inner = self.body(pointers, axis, "j", scope, [*self.reduce_operands(totals), *(w[0] for w in writes)], [])
         load = self.loader(pointers, axis, "j", {})
         for v in totals:

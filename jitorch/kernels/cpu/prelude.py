@@ -290,6 +290,18 @@ CONVERSIONS: dict[str, Any] = {
 }
 
 
+@intrinsic
+def narrowed(typingctx, x):
+    """An int64 in 32 bits, for comparison with an index below 2**31: limited to -1 and 2**31 - 1, which compare with it as x does."""
+
+    def codegen(context, builder, sig, args):
+        low, high = ir.Constant(WORD, -1), ir.Constant(WORD, 2**31 - 1)
+        x = builder.select(builder.icmp_signed("<", args[0], low), low, args[0])
+        return builder.trunc(builder.select(builder.icmp_signed(">", x, high), high, x), ir.IntType(32))
+
+    return int32(int64), codegen
+
+
 def reinterpretation(name: str, source: Any, target: Any) -> Any:
     def reinterpret(typingctx, x):
         def codegen(context, builder, sig, args):
@@ -415,7 +427,7 @@ NAMES: dict[str, Any] = {
     **POINTERS,
     **CONVERSIONS,
     **{str(kind): kind for kind in (boolean, float32, float64, int8, int16, int32, int64, uint8, types.uint32, uint64)},
-    **{"word": word, "sword": sword, "at": at, "independent": independent, "select": select},
+    **{"word": word, "sword": sword, "at": at, "independent": independent, "select": select, "narrowed": narrowed},
     **{"radd": radd, "rmul": rmul, "rmax": rmax, "rmin": rmin},
     **{"bits_f32": bits_f32, "bits_of_f32": bits_of_f32, "bits_f64": bits_f64, "bits_of_f64": bits_of_f64},
     **{"call_kernel": call_kernel, "call_c": call_c, "pointer_to": pointer_to, "table_at": table_at, "pause": pause},

@@ -9,6 +9,7 @@ from .expressions import FLOATS, SUFFIX, cast, expression, literal
 
 INFINITE = (float("inf"), float("-inf"))
 CHUNK = 16384           # elements of a task, roughly
+HEAVY = frozenset(("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"))
 
 
 class Writer:
@@ -25,6 +26,9 @@ class Writer:
         self.level = 1
         self.index_of: dict[int, str] = {}      # axis -> name of its index (uint64), for iota
         self.scratch = 0
+        self.kept: dict[Any, Access] = {}       # costly values of an earlier loop -> where they lie until the last loop writes over them
+        self.inmost: tuple[int, int, int | None] | None = None    # the innermost loop that is being written: number of its line, indent, axis
+        self.marked = False                     # its body begins with a marker
         self.turned: set[str] = set()           # accesses that are read from a tile on the stack, where the innermost axis has a unit stride
         self.indent = 1
         self.depth = self.dependence()
@@ -41,6 +45,8 @@ class Writer:
         return f"{prefix}{self.number}"
 
     def emit(self, text: str) -> None:
+        if self.inmost and self.indent <= self.inmost[1]:
+            self.inmost, self.marked = None, False
         self.lines.append("    " * self.indent + text)
 
     def size(self, axis: int) -> str:
@@ -130,6 +136,8 @@ class Writer:
     # -- values in a body ----------------------------------------------------------------------------------------------
     def compute(self, v, scope: dict, load) -> None:
         """Write one elementwise value into `scope` (value -> text)."""
+        if self.narrow(v, scope, load):
+            return
         operands, dtypes = [], []
         for k, a in enumerate(v.args):
             if v.kind == "take" and k == 0:
@@ -145,6 +153,29 @@ class Writer:
         self.emit(f"{name} = {text}")
         scope[v] = name
 
+    def narrow(self, v, scope: dict, load) -> bool:
+        """A comparison of the index along the loop with a number that is the same in all of it: 32 bits wide, as 64 would halve the loop's vectors."""
+        if v.kind != "map" or v.name not in ("eq", "ne", "lt", "le", "gt", "ge") or self.inmost is None or self.inmost[2] is None:
+            return False
+        axis = self.inmost[2]
+        sources = [self.view.inline.get((v, k)) for k in (0, 1)]
+        along = [s is not None and s.kind == "iota" and iota_axes(self.view, v, k, s)[0] == axis for k, s in enumerate(sources)]
+        if sum(along) != 1 or self.view.sizes[axis] >= 2 ** 31:
+            return False
+        other = along.index(False)
+        source: Any = sources[other]
+        if source is None:
+            if self.view.reads[(v, other)].strides.get(axis, 0):
+                return False
+        elif source.kind == "iota" or axis in self.view.axes_of.get(source, ()):
+            return False
+        number, index = f"narrowed({self.operand(v, other, scope, load)})", f"as_i32({self.index_of[axis]})"
+        name = self.fresh()
+        operands = [index, number] if other else [number, index]
+        self.emit(f"{name} = {expression(v.name, v.dtype.name, operands, ['int32', 'int32'])}")
+        scope[v] = name
+        return True
+
     def operand(self, v, k: int, scope: dict, load) -> str:
         source = self.view.inline.get((v, k))
         if source is None:
@@ -154,7 +185,15 @@ class Writer:
         if source.kind == "iota":
             axis, = iota_axes(self.view, v, k, source)
             return "int64(0)" if axis is None else f"int64({self.index_of[axis]})"
+        if source not in scope:
+            scope[source] = self.reread(source)
         return scope[source]
+
+    def reread(self, v) -> str:
+        """A kept value, read back where the last loop will write."""
+        name, text = self.fresh("v"), self.place_of_kept(v)
+        self.emit(f"{name} = {cast(text, 'bool') if v.dtype.name == 'bool' else text}")
+        return name
 
     def written_number(self, v, k: int, source) -> str:
         """A number: 0, 1 and what shapes the code stand in the source; others are words, so that their values don't make new kernels."""
@@ -189,6 +228,9 @@ class Writer:
         self.emit(f"{place} = uint64({index})")
         self.emit(f"{ok} = {place} < {limit}")
         self.emit(f"errors[0] = select({ok}, errors[0], int64(1))")
+        if self.inmost and self.marked:
+            del self.lines[self.inmost[0] + 1]    # the error word is written by every iteration
+            self.marked = False
         text = f"{table}[select({ok}, {place}, uint64(0))]"
         return f"as_bool({text})" if v.dtype.name == "bool" else text
 
@@ -200,7 +242,8 @@ class Writer:
             if tag not in loads:
                 text = self.element(pointers[tag], tag, access, axis, index)
                 name = self.fresh("v")
-                self.emit(f"{name} = {cast(text, 'bool') if access.dtype == 'bool' else text}")
+                fixed = self.inmost is not None and not access.strides.get(axis, 0)
+                (self.before_line if fixed else self.emit)(f"{name} = {cast(text, 'bool') if access.dtype == 'bool' else text}")
                 loads[tag] = name
             return loads[tag]
         return load
@@ -210,7 +253,7 @@ class Writer:
         want, stack = set(), [t for t in targets if t not in available]
         while stack:
             v = stack.pop()
-            if v in want or v in available or v not in self.view.axes_of:
+            if v in want or v in available or v in self.kept or v not in self.view.axes_of:
                 continue
             want.add(v)
             for k in range(len(v.args)):
@@ -221,6 +264,12 @@ class Writer:
 
     def operand_values(self, v) -> list:
         return [s for s in (self.view.inline.get((v, k)) for k in range(len(v.args))) if s is not None and s in self.view.axes_of]
+
+    def place_of_kept(self, v) -> str:
+        pointers, axis, index = self.here
+        access = self.kept[v]
+        tag = self.tag_of(("out", access))
+        return self.element(pointers[tag], tag, access, axis, index)
 
     def store(self, access: Access, pointer: str, axis, index: str, text: str) -> None:
         tag = self.tag_of(("out", access))
@@ -286,17 +335,29 @@ class Writer:
 
     def cost(self) -> int:
         """A rough weight of one element: how many simple operations."""
-        heavy = {"exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"}
-        return 1 + sum(8 if v.name in heavy else 1 for v in self.view.nodes) // 4
-    def marker(self) -> None:
-        if not any(v.kind == "take" for v in self.view.nodes):
-            self.emit("independent()")
+        return 1 + sum(8 if v.name in HEAVY else 1 for v in self.view.nodes) // 4
+    def open_line(self, bounds: str, axis: int | None, index: str = "j") -> None:
+        """The innermost loop, over j; `index` says where it is along its axis."""
+        self.emit(f"for j in range({bounds}):")
+        self.indent += 1
+        self.emit("independent()")
+        self.inmost, self.marked = (len(self.lines) - 2, self.indent - 1, axis), True
+        if axis is not None:
+            self.index_of[axis] = index
+
+    def before_line(self, text: str) -> None:
+        """A statement in front of the innermost loop, for what doesn't change in it."""
+        assert self.inmost is not None
+        number, indent, axis = self.inmost
+        self.lines.insert(number, "    " * indent + text)
+        self.inmost = number + 1, indent, axis
 
     def body(self, pointers, axis, index, outer_scope, targets, writes) -> dict:
         """Compute `targets` at one place and write `writes` (all loads come before the stores)."""
         scope = dict(outer_scope)
         loads: dict = {}
         load = self.loader(pointers, axis, index, loads)
+        self.here = pointers, axis, index
         for v in self.needed_for(targets, scope):
             self.compute(v, scope, load)
         for v, access in writes:
