@@ -345,6 +345,11 @@ class Writer:
         if axis is not None:
             self.index_of[axis] = index
 
+    def marker(self) -> None:
+        """At the start of an innermost loop that is written otherwise."""
+        if not any(v.kind == "take" for v in self.view.nodes):
+            self.emit("independent()")
+
     def before_line(self, text: str) -> None:
         """A statement in front of the innermost loop, for what doesn't change in it."""
         assert self.inmost is not None
