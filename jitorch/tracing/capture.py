@@ -251,6 +251,18 @@ class Ending:
         self.result: Any = None
 
 
+    def difference(self, other: Ending) -> str | None:
+        """How another call ended differently."""
+        for name, mine, theirs in (
+            ("makes tensors over", [s[:2] for s in self.storages], [s[:2] for s in other.storages]),
+            ("gives tensors", [spec[:5] for spec in self.tensors], [spec[:5] for spec in other.tensors]),
+            ("sets gradients", self.grads, other.grads), ("writes to", self.written, other.written),
+        ):
+            if [str(m) for m in mine] != [str(t) for t in theirs]:
+                return f"it {name} {theirs} instead of {mine}"
+        return None if str(self.result) == str(other.result) else f"it returns {other.result} instead of {self.result}"
+
+
 class Slot:
     """In a result: the tensor with this number, or the value of this read."""
 
@@ -263,6 +275,9 @@ class Slot:
         return isinstance(other, Slot) and (self.number, self.read) == (other.number, other.read)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{'value' if self.read else 'tensor'} {self.number}"
 
 
 class Session:

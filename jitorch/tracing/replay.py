@@ -10,14 +10,15 @@ import numpy as np
 from .. import config
 from ..autograd.node import GradNode, Record, _sequence
 from ..changes import changes
-from ..graph.program import counters
+from ..graph.program import Program, counters, op_name
 from ..graph.record import Storage, stored
 from ..kernels.memory import allocate
 from ..tensor import Tensor
 from .capture import Check as LookEvent
-from .capture import Diverged, Ending, Event, Read, Run, Session, Slot
-from .world import Check, World, compiled_checks
+from .capture import Diverged, Draw, Ending, Event, Read, Run, Session, Slot, Step
+from .world import Check, World, alike, compiled_checks
 
+PLAIN_RUN = Program.run
 BRANCHES = 8        # values of one read that get a path of their own
 
 
@@ -73,6 +74,29 @@ class Launch:
                 results[r] = allocate(n, dtype)
         self.compiled.launch(addresses, [results[r][1] for r, _, _ in self.fresh], scalars)
         return results
+
+
+def different(expected: Event | None, event: Event | None) -> str:
+    """Two events that are not alike, in words: for runs, the first operation that differs and its line."""
+    if isinstance(expected, Run) and isinstance(event, Run):
+        for a, b in zip(expected.program.steps, event.program.steps, strict=False):
+            if (a.op, a.slots, a.attrs) != (b.op, b.slots, b.attrs):
+                return f"{op_name(b)} ({b.line or 'line unknown'}) is recorded where {op_name(a)} ({a.line or 'line unknown'}) was captured"
+        if expected.program is not event.program:
+            step = event.program.steps[-1]
+            return f"other results are wanted of {op_name(step)} ({step.line or 'line unknown'})"
+        for k, (x, y) in enumerate(zip(expected.leaves, event.leaves, strict=True)):
+            if x != y:
+                step = event.program.leaves[k]
+                return f"input {k}, {step.metas[0]} ({step.line or 'line unknown'}), comes from {y[0]} instead of {x[0]}"
+        for step in event.program.steps:
+            if step.where and any(not alike([expected.scalars[i]], [event.scalars[i]]) for i in step.where):
+                return (f"{op_name(step)} ({step.line or 'line unknown'}) has the numbers {[event.scalars[i] for i in step.where]} instead of "
+                        f"{[expected.scalars[i] for i in step.where]}")
+        return "a number has another value"
+    names = [type(e).__name__.lower() if e is not None else "nothing" for e in (event, expected)]
+    line = next((s.line for e in (event, expected) if isinstance(e, Run) for s in e.program.steps if s.line), None)
+    return f"{names[0]} where {names[1]} was captured{f' (near {line})' if line else ''}"
 
 
 def settled(s: Storage) -> int:
@@ -133,7 +157,7 @@ class Replay:
             scalars = scalars.copy()
             for start, number, n in run.fills:
                 scalars[start : start + n] = self.numbers[number]
-        if run.launch is not None and config.tier != "reference" and not config.check:
+        if run.launch is not None and config.tier != "reference" and not config.check and Program.run is PLAIN_RUN:
             counters.compiled_runs += 1
             results = run.launch(run, self, scalars)
         else:
@@ -303,6 +327,45 @@ class Capture:
         self.replays += 1
         assert branch.ending is not None
         return True, state.end(branch.ending)
+
+    # -- the check switch ------------------------------------------------------------------------------------------------
+    def numbers_now(self, arguments: list[Tensor]) -> list[tuple]:
+        """The numbers that draws and optimizer steps of a replay would have now, up to the first read."""
+        state = Replay([*arguments, *self.held], self.arguments)
+        try:
+            for event in self.root.events:
+                if isinstance(event, (Draw, Step)):
+                    event.do(state)
+        finally:
+            state.take_back()
+        return state.numbers
+
+    def difference(self, path: list[Event], ending: Ending, numbers: list[tuple]) -> str | None:
+        """How a call that ran as Python differs from what is captured for it."""
+        counted = [e for e in path if isinstance(e, (Draw, Step))]
+        for now, e in zip(numbers, counted, strict=False):
+            if not alike(now, e.numbers):
+                return f"{type(e).__name__.lower()} has the numbers {e.numbers} instead of {now}"
+        event: Event | None
+        branch, rest = self.root, list(path)
+        while True:
+            for expected in branch.events:
+                event = rest.pop(0) if rest else None
+                if event is None or not expected.like(event):
+                    return different(expected, event)
+            if branch.read is None:
+                break
+            event = rest.pop(0) if rest else None
+            if not isinstance(event, Read) or not branch.read.like(event):
+                return different(branch.read, event)
+            found = branch.children.get(event.key)
+            if found is None:
+                return None         # a branch that a replay would capture
+            branch = found
+        if rest:
+            return different(None, rest[0])
+        assert branch.ending is not None
+        return branch.ending.difference(ending)
 
     def find_reuse(self, branch: Branch) -> None:
         """New gradients that take the place of old ones which nothing looks at: see `Launch`."""

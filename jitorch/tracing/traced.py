@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import Any
 
-from .. import dtypes
+from .. import config, dtypes
 from ..autograd.node import state as autograd_state
 from ..graph.record import ROOT, local
 from ..nn.modules.module import Module
@@ -78,12 +78,15 @@ class Entry:
 class TracedFunction:
     """A function that was traced: captured when it is called, replayed when what it depends on is as it was."""
 
+    attempts = ATTEMPTS
+
     def __init__(self, function: Callable):
         self.original = function
         self.__traced__ = function
         self.learned = Learned()
         self.entries: dict[Any, Entry] = {}
         self.lock = threading.RLock()
+        self.calls = 0
         self.history: list[str] = []        # why it was captured again, or not at all
         update_wrapper(self, function, updated=())
 
@@ -91,6 +94,7 @@ class TracedFunction:
         tape = local.tape
         if tape.capture is not None or autograd_state.anomaly:
             return self.original(*args, **kwargs)
+        self.calls += 1
         if tape.node is not ROOT:
             tape.flush()
         tensors: list[Tensor] = []
@@ -109,6 +113,8 @@ class TracedFunction:
             if broken is None:
                 if capture.eager is not None:
                     return self.original(*args, **kwargs)
+                if config.check:
+                    return self.compared(entry, tensors, objects, args, kwargs, capture)
                 if capture is not entry.captures[0]:
                     entry.captures.remove(capture)
                     entry.captures.insert(0, capture)
@@ -140,6 +146,13 @@ class TracedFunction:
     def capture(self, entry: Entry, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict,
                 capture: Capture | None = None, script: list | None = None) -> Any:
         """Call the function and watch. capture: the one that this call fits, whose replay went where no call went before."""
+        with self.lock:
+            session, ending, result = self.watched_call(tensors, objects, args, kwargs, script)
+            self.keep(entry, session, ending, objects, capture)
+            return result
+
+    def watched_call(self, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, script: list | None = None) -> tuple[Session, Any, Any]:
+        """Call the function with a session at the tape: (the session, how it ended if it can be done again, the result)."""
         tape = local.tape
         with self.lock:
             world = World(self.learned).walk((self.original, "the function"), *((o, "an argument") for o in objects))
@@ -156,7 +169,7 @@ class TracedFunction:
                 if observer.reason is not None:
                     session.fail(observer.reason)
                 elif new:
-                    session.fail("the first run of its code")
+                    session.reason = "the first run of its code"
                 ending = session.finish(result)
                 again: list[Tensor] = []
                 for x in (*args, *kwargs.values()):
@@ -166,8 +179,21 @@ class TracedFunction:
                     ending = None
             finally:
                 tape.capture = None
-            self.keep(entry, session, ending, objects, capture)
-            return result
+            return session, ending, result
+
+    def compared(self, entry: Entry, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, capture: Capture) -> Any:
+        """With config.check: the call runs as Python, and what it does is compared with what a replay would have done. RuntimeError at
+        the first difference."""
+        numbers = capture.numbers_now(tensors)
+        session, ending, result = self.watched_call(tensors, objects, args, kwargs)
+        if ending is None:
+            difference: str | None = None if capture.root.read is not None else f"the call can't be captured any more: {session.reason}"
+        else:
+            difference = capture.difference(session.path, ending, numbers)
+        if difference:
+            raise RuntimeError(f"check: a replay of {self!r} would differ from eager mode: {difference}")
+        capture.replays += 1
+        return result
 
     def keep(self, entry: Entry, session: Session, ending: Any, objects: list, capture: Capture | None) -> None:
         reason = session.reason
@@ -198,6 +224,21 @@ class TracedFunction:
     def replays(self) -> int:
         """How many calls were replayed."""
         return sum(c.replays for e in self.entries.values() for c in e.captures)
+
+    def explain(self) -> str:
+        """Captures, guards, why calls were captured again or run as Python, and the programs with their kernels, as text."""
+        from . import report
+        return report.explain(self)
+
+    def code(self) -> str:
+        """The generated source of all kernels, each under the lines of the program that it computes."""
+        from . import report
+        return report.code(self)
+
+    def draw(self, file: Any) -> None:
+        """Write the graph of the latest capture as SVG: kernels in layers, from inputs to results. RuntimeError if nothing is captured."""
+        from . import report
+        report.draw(self, file)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance."""
