@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -1454,7 +1455,7 @@ PUBLIC.update(svd_lowrank=svd_lowrank, pca_lowrank=pca_lowrank, lu_unpack=lu_unp
 METHODS.update(cov=cov, corrcoef=corrcoef)
 
 # What `jitorch.linalg` holds.
-LINALG = dict(
+LINALG: dict[str, Any] = dict(
     LinAlgError=LinAlgError,
     cholesky=cholesky,
     cholesky_ex=cholesky_ex,

@@ -268,3 +268,40 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     """Mean pooling to a given output size; None for a dimension leaves it."""
 
     ndim = 3
+
+
+class _FractionalMaxPool(Module):
+    """Maxima over windows whose places are drawn at random (Graham, 2014): exactly one of output_size and output_ratio is given."""
+
+    ndim = 0
+    __constants__ = ["kernel_size", "return_indices", "output_size", "output_ratio"]
+
+    def __init__(self, kernel_size, output_size=None, output_ratio=None, return_indices: bool = False, _random_samples=None):
+        super().__init__()
+        n = self.ndim
+        self.kernel_size, self.return_indices = (kernel_size,) * n if isinstance(kernel_size, int) else kernel_size, return_indices
+        self.output_size = (output_size,) * n if isinstance(output_size, int) else output_size
+        self.output_ratio = (output_ratio,) * n if isinstance(output_ratio, float) else output_ratio
+        self.register_buffer("_random_samples", _random_samples)
+        name = type(self).__name__
+        if (output_size is None) == (output_ratio is None):
+            what = "an output size, or a pooling ratio" if output_size is None else "only one of output_size and output_ratio"
+            raise ValueError(f"{name} requires specifying either {what}")
+        if self.output_ratio is not None and not all(0 < r < 1 for r in self.output_ratio):
+            raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Tensor):
+        pool = getattr(F, f"fractional_max_pool{self.ndim}d")
+        return pool(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples)
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """Fractional max pooling of (N, C, H, W) or (C, H, W)."""
+
+    ndim = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """Fractional max pooling of (N, C, T, H, W) or (C, T, H, W)."""
+
+    ndim = 3
