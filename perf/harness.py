@@ -55,7 +55,7 @@ class Settings:
     @property
     def longest(self) -> float:
         """Seconds that the runs of one row may take, unless the fewest runs take longer."""
-        return 1.5 if self.quick else 12.0
+        return 1.5 if self.quick else 6.0
 
     def wants(self, name: str) -> bool:
         return self.only.lower() in name.lower()
