@@ -266,6 +266,11 @@ TRAINING: dict[str, tuple[Make, dict[str, float]]] = {
     "LSTM 256, 32x64 characters": (models.lstm, STEP),
     "GPT 4x128, 12x64 characters": (models.gpt, STEP),
 }
+TRACED: dict[str, tuple[Make, dict[str, float]]] = {       # jitorch.trace of the whole step, beside the same peers
+    "tiny MLP, batch 10, traced": (models.tiny_mlp, {"torch": 0.1, "compile": 0.8}),
+    "digits CNN, batch 64, traced": (models.digits, STEP),
+    "GPT 4x128, 12x64, traced": (models.gpt, STEP),
+}
 INFERENCE: dict[str, Make] = {
     "ResNet-20, one picture": models.resnet,
     "Transformer encoder 2x256, 1x128": models.encoder,
@@ -277,8 +282,9 @@ def training(settings: Settings) -> list[dict]:
     """Whole training steps: forward, backward and update."""
     names = taking_part(settings, "torch", "compile")
     with compiled():
-        return [beside_peers(name, "ms", names, partial(made, make), settings, goals)
-                for name, (make, goals) in TRAINING.items() if settings.wants(name)]
+        return [beside_peers(name, "ms", names, partial(making, make), settings, goals)
+                for making, table in ((made, TRAINING), (traced, TRACED)) for name, (make, goals) in table.items()
+                if settings.wants(name)]
 
 
 def inference(settings: Settings) -> list[dict]:
@@ -291,6 +297,11 @@ def inference(settings: Settings) -> list[dict]:
 
 def made(make: Make, name: str) -> Callable[[], Any]:
     return make(framework(name))
+
+
+def traced(make: Make, name: str) -> Callable[[], Any]:
+    fw = framework(name)
+    return fw.torch.trace(make(fw)) if name == "jitorch" else make(fw)
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------------
