@@ -7,7 +7,7 @@ import platform
 import subprocess
 import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -74,31 +74,41 @@ def timed_row(name: str, unit: str, timing: Comparison, *, goals: dict[str, floa
 # -- a terminal ------------------------------------------------------------------------------------------------------
 WIDTH = 160             # of a terminal: all peers fit
 NAME_WIDTH = 34
+JUDGED = ("torch", "compile")        # peers that goals are set for
 
 
-def table(rows: list[dict], width: int = WIDTH) -> str:
-    """Rows as text, a line each, with what there is to say about one indented below it.
+def table(rows: list[dict], peers: Sequence[str]) -> str:
+    """Rows as text beside these peers.
 
-    >>> print(table([row("add", "us", 1.0, peers={"torch": beside(2.0, [0.5, 0.4, 0.6], 0.45, goal=1.0)})]))
-    name                                ours        limit        torch ratio quartiles best goal
-    add                                    1 us                      2  0.50 0.40-0.60 0.45 1.00 ok
+    >>> add = row("add", "us", 1.0, peers={"torch": beside(2.0, [0.5, 0.4, 0.6], 0.45, goal=1.0)})
+    >>> print(table([add], ["torch"]))
+    name                                ours        limit       torch ratio quartiles best goal
+    add                                    1 us                     2  0.50 0.40-0.60 0.45 1.00 ok
     """
-    peers = [peer for peer in TITLES if any(peer in r["peers"] for r in rows)]
-    judged = {peer: any(r["peers"].get(peer, {}).get("goal") is not None for r in rows) for peer in peers}
-    heads = [f" {peer:>7} ratio quartiles best{' goal   ' * judged[peer]}" for peer in peers]
-    lines = [f"{'name':{NAME_WIDTH}}  ours        limit    {''.join(heads)}".rstrip()]
-    for r in rows:
-        long = len(r["name"]) > NAME_WIDTH
-        limit = "" if r["share"] is None else f"{r['share']:>4.0%} {r['bound']}"
-        line = f"{'' if long else r['name']:{NAME_WIDTH}} {number(r['ours']):>5} {r['unit']:6} {limit:9}"
-        line += "".join(peer_text(r["peers"].get(peer)).ljust(len(head)) for peer, head in zip(peers, heads, strict=True))
-        if r["goal"] is not None:
-            line = f"{line.rstrip()}   goal {number(r['goal'])} {verdict(r['reached'])}"
-        lines += [r["name"], line.rstrip()] if long else [line.rstrip()]
-        told = [f"error: {r['error']}" if r["error"] else ""]
-        told += [f"{peer}: error: {each['error']}" for peer, each in r["peers"].items() if each["error"]]
-        for text in filter(None, [*told, r["note"]]):
-            lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ")
+    return "\n".join([head(peers), *(text_of(r, peers) for r in rows)])
+
+
+def head(peers: Sequence[str]) -> str:
+    return f"{'name':{NAME_WIDTH}}  ours        limit    {''.join(map(peer_head, peers))}".rstrip()
+
+
+def peer_head(peer: str) -> str:
+    return f" {peer:>7} ratio quartiles best{' goal   ' * (peer in JUDGED)}"
+
+
+def text_of(r: dict, peers: Sequence[str], width: int = WIDTH) -> str:
+    """One row: a line, with what there is to say about it indented below."""
+    long = len(r["name"]) > NAME_WIDTH
+    limit = "" if r["share"] is None else f"{r['share']:>4.0%} {r['bound']}"
+    line = f"{'' if long else r['name']:{NAME_WIDTH}} {number(r['ours']):>5} {r['unit']:6} {limit:9}"
+    line += "".join(peer_text(r["peers"].get(peer)).ljust(len(peer_head(peer))) for peer in peers)
+    if r["goal"] is not None:
+        line = f"{line.rstrip()}   goal {number(r['goal'])} {verdict(r['reached'])}"
+    lines = [r["name"], line.rstrip()] if long else [line.rstrip()]
+    told = [f"error: {r['error']}" if r["error"] else ""]
+    told += [f"{peer}: error: {each['error']}" for peer, each in r["peers"].items() if each["error"]]
+    for text in filter(None, [*told, r["note"]]):
+        lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ")
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@
     python -m perf.suites --json figures.json           the figures as data, with the machine they were taken on
     python -m perf.suites --markdown perf/records       a dated record
 
-Each suite is a function of Settings that returns rows (see report.row).
+Each suite is a function of Settings and the names of those who take part that yields rows (see report.row).
 """
 from __future__ import annotations
 
@@ -24,22 +24,17 @@ from functools import partial
 from itertools import repeat
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import THREADS, cases, harness, limits, models, peers
 from .harness import Budget, Settings, compare, compiled, run_python, take_turns
 from .peers import TITLES, Framework, framework
-from .report import beside, load, machine, markdown, row, table, timed_row
+from .report import beside, head, load, machine, markdown, row, text_of, timed_row
 
 Make = Callable[[Framework], Callable[[], Any]]
 
 
 # -- what the suites share -------------------------------------------------------------------------------------------
-def taking_part(settings: Settings, *peers_of_suite: str) -> list[str]:
-    """jitorch, and those of a suite's peers that were picked."""
-    return ["jitorch", *(peer for peer in settings.peers if peer in peers_of_suite)]
-
-
 def prepared(names: Iterable[str], make: Callable[[str], Callable], settings: Settings):
     """For each name its callable and the result of a first call, or what went wrong."""
     calls, results, errors = {}, {}, {}
@@ -97,9 +92,8 @@ def guarded(name: str, unit: str, make: Callable[[], dict]) -> dict:
 
 
 # -- limits ----------------------------------------------------------------------------------------------------------
-def machine_limits(settings: Settings) -> list[dict]:
+def machine_limits(settings: Settings, names: list[str]) -> Iterator[dict]:
     """What the machine can do, with one thread and with several: the figures that kernels are held against."""
-    rows = []
     counts = sorted({1, THREADS})
     levels = {f"{name} ({size >> 10} KB)": size // 2 for name, size in limits.caches().items()} | {"memory": limits.LARGE}
     found: dict[tuple[str, int], float] = {}
@@ -108,38 +102,33 @@ def machine_limits(settings: Settings) -> list[dict]:
             name = f"copy in {place}, {threads} thread{'s' * (threads > 1)}"
             each = moved if place == "memory" or place.startswith("L3") else moved * threads
             found[place, threads] = limits.bandwidth(each, threads)
-            rows.append(row(name, "GB/s", found[place, threads] / 1e9))
+            yield row(name, "GB/s", found[place, threads] / 1e9)
     for place, following in zip(levels, list(levels)[1:], strict=False):
         step = found[place, 1] / found[following, 1]
         seen = "seen" if step >= 1.15 else "not seen: within it nothing is faster, so other work may be filling it"
-        rows.append(row(f"{place} beside {following}", "times", step, note=seen))
+        yield row(f"{place} beside {following}", "times", step, note=seen)
     for threads in counts:
         name = f"read from memory, {threads} thread{'s' * (threads > 1)}"
-        rows.append(row(name, "GB/s", limits.bandwidth(limits.LARGE, threads, limits.reads) / 1e9))
+        yield row(name, "GB/s", limits.bandwidth(limits.LARGE, threads, limits.reads) / 1e9)
     for threads in counts:
         limit = limits.multiply_adds(threads)
         name = f"float32 FMA, {threads} thread{'s' * (threads > 1)}"
-        rows.append(row(name, "GFLOP/s", limit.work / limits.shortest(limit.call) / 1e9))
-    return [r for r in rows if settings.wants(r["name"])]
+        yield row(name, "GFLOP/s", limit.work / limits.shortest(limit.call) / 1e9)
 
 
 # -- recording -------------------------------------------------------------------------------------------------------
 CHAIN = 50
 
 
-def recording(settings: Settings) -> list[dict]:
+def recording(settings: Settings, names: list[str]) -> Iterator[dict]:
     """What one recorded op costs, beside the whole op in PyTorch; and a chain of 200 small adds, recorded and run."""
-    rows, names = [], taking_part(settings, "torch")
     for name, grad in (("record an add", False), ("record an add, with grad", True)):
         if settings.wants(name):
-            rows.append(beside_peers(name, "us", names, partial(recorded_chain, grad=grad), settings, {"torch": 1.0},
-                                     per_call=CHAIN, note="and dropped; PyTorch: the whole op"))
-    with compiled():
-        for name, grad in (("200 small adds, run", False), ("200 small adds, run, with grad", True)):
-            if settings.wants(name):
-                rows.append(beside_peers(name, "us", names, partial(run_chain, length=200, grad=grad), settings,
-                                         {"torch": 1.0}))
-    return rows
+            yield beside_peers(name, "us", names, partial(recorded_chain, grad=grad), settings, {"torch": 1.0},
+                               per_call=CHAIN, note="and dropped; PyTorch: the whole op")
+    for name, grad in (("200 small adds, run", False), ("200 small adds, run, with grad", True)):
+        if settings.wants(name):
+            yield beside_peers(name, "us", names, partial(run_chain, length=200, grad=grad), settings, {"torch": 1.0})
 
 
 def recorded_chain(name: str, grad: bool) -> Callable[[], Any]:
@@ -176,10 +165,9 @@ def chain(x, one, length: int):
 IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
 
-def startup(settings: Settings) -> list[dict]:
+def startup(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Imports, and the first training step of the digits example, each in a fresh process."""
     runs = 1 if settings.quick else 7
-    names = taking_part(settings, "torch")
     for name in names:                                          # writes bytecode, brings the files into memory
         number_printed(IMPORT.format(name))
     with tempfile.TemporaryDirectory() as folder:
@@ -207,7 +195,9 @@ def startup(settings: Settings) -> list[dict]:
                                                         goals={"torch": 1.0}),
             "kernels compiled by 2nd process": second,
         }
-        return [guarded(name, "s", make) for name, make in makes.items() if settings.wants(name)]
+        for name, make in makes.items():
+            if settings.wants(name):
+                yield guarded(name, "s", make)
 
 
 def number_printed(code: str, **env: str) -> float:
@@ -278,21 +268,19 @@ INFERENCE: dict[str, Make] = {
 }
 
 
-def training(settings: Settings) -> list[dict]:
+def training(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Whole training steps: forward, backward and update."""
-    names = taking_part(settings, "torch", "compile")
-    with compiled():
-        return [beside_peers(name, "ms", names, partial(making, make), settings, goals)
-                for making, table in ((made, TRAINING), (traced, TRACED)) for name, (make, goals) in table.items()
-                if settings.wants(name)]
+    for making, steps in ((made, TRAINING), (traced, TRACED)):
+        for name, (make, goals) in steps.items():
+            if settings.wants(name):
+                yield beside_peers(name, "ms", names, partial(making, make), settings, goals)
 
 
-def inference(settings: Settings) -> list[dict]:
+def inference(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Traced calls without gradients."""
-    names = taking_part(settings, "torch", "compile")
-    with compiled():
-        return [beside_peers(name, "ms", names, partial(made, make), settings, STEP)
-                for name, make in INFERENCE.items() if settings.wants(name)]
+    for name, make in INFERENCE.items():
+        if settings.wants(name):
+            yield beside_peers(name, "ms", names, partial(made, make), settings, STEP)
 
 
 def made(make: Make, name: str) -> Callable[[], Any]:
@@ -305,12 +293,11 @@ def traced(make: Make, name: str) -> Callable[[], Any]:
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------------
-def kernels(settings: Settings) -> list[dict]:
+def kernels(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Kernels, beside what the machine can do: see limits.py."""
-    names = taking_part(settings, "torch", "compile", "jax")
-    with compiled():
-        return [kernel_row(name, case, names, settings)
-                for name, case in cases.kernel_cases().items() if settings.wants(name)]
+    for name, case in cases.kernel_cases().items():
+        if settings.wants(name):
+            yield kernel_row(name, case, names, settings)
 
 
 def kernel_row(name: str, case: cases.Case, names: list[str], settings: Settings) -> dict:
@@ -333,16 +320,17 @@ def kernel_row(name: str, case: cases.Case, names: list[str], settings: Settings
 BUSY = "while True: pass"
 
 
-def threads(settings: Settings) -> list[dict]:
+def threads(settings: Settings, names: list[str]) -> Iterator[dict]:
     """How much slower work on all processors gets when another process wants one of them; by the clock, 2 threads."""
     if not hasattr(signal, "SIGSTOP"):
-        return [row("slowed by a busy process", "times", error="this system can't stop a process for a while")]
-    names = taking_part(settings, "torch", "compile")
+        yield row("slowed by a busy process", "times", error="this system can't stop a process for a while")
+        return
     work = {"softmax 48x512x512, disturbed": partial(cases.call_of, cases.kernel_cases()["softmax 48x512x512"]),
             "MLP step, disturbed": partial(made, models.mlp)}
-    with compiled(), with_threads(2, names):
-        return [guarded(name, "times", partial(disturbed_row, name, make, names, settings))
-                for name, make in work.items() if settings.wants(name)]
+    with with_threads(2, names):
+        for name, make in work.items():
+            if settings.wants(name):
+                yield guarded(name, "times", partial(disturbed_row, name, make, names, settings))
 
 
 def disturbed_row(name: str, make: Callable[[str], Callable], names: list[str], settings: Settings) -> dict:
@@ -428,12 +416,12 @@ else:
 """
 
 
-def compiling(settings: Settings) -> list[dict]:
+def compiling(settings: Settings, names: list[str]) -> Iterator[dict]:
     """The first three training steps of a GPT in a fresh process with an empty cache, and what of it is compiling."""
     name = "GPT, first 3 steps, empty cache"
     added, counted_name = "compiling the kernels of a GPT", "kernels of a GPT's step"
     if not any(map(settings.wants, (name, added, counted_name))):
-        return []
+        return
     try:
         with tempfile.TemporaryDirectory() as folder:
             empty = fresh_directories(Path(folder))
@@ -449,22 +437,20 @@ def compiling(settings: Settings) -> list[dict]:
                 ours.append(first_steps("jitorch", cache))
                 times["jitorch"].append(ours[-1][0])
                 times["warm"].append(first_steps("jitorch", cache)[0])
-            for peer in taking_part(settings, "torch", "compile")[1:]:      # a compiler's half minute, once
+            for peer in names[1:]:      # a compiler's half minute, once
                 times[peer] = [first_steps(peer, next(empty))[0] for _ in range(1 if peer == "compile" else len(ours))]
     except Exception as error:
-        return [row(name, "s", error=told(error))]
+        yield row(name, "s", error=told(error))
+        return
     extra = [cold - warm for cold, warm in zip(times["jitorch"], times["warm"], strict=True)]
     helpers = median([each[2] for each in ours])
     sides = {peer: beside(median(times[peer]), [ratio / median(times[peer]) for ratio in times["jitorch"]],
                           goal=0.1 if peer == "compile" else None) for peer in times if peer in TITLES}
-    return [
-        row(name, "s", median(times["jitorch"]), peers=sides, runs=len(ours), note="wall clock"),
-        row(added, "s", median(extra), goal=1.5, runs=len(ours),
-            note=f"what an empty cache adds to these steps, by the clock; the helpers took {helpers:.2f} s of processor time"
-                 ", their start included"),
-        row(counted_name, "", median([each[1] for each in ours]), runs=len(ours), note="compiled by these three steps"),
-    ]
-
+    yield row(name, "s", median(times["jitorch"]), peers=sides, runs=len(ours), note="wall clock")
+    yield row(added, "s", median(extra), goal=1.5, runs=len(ours),
+              note=f"what an empty cache adds to these steps, by the clock; the helpers took {helpers:.2f} s of processor time, "
+                   "their start included")
+    yield row(counted_name, "", median([each[1] for each in ours]), runs=len(ours), note="compiled by these three steps")
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
@@ -547,22 +533,22 @@ print(status("VmHWM") - before)
 """
 
 
-def memory(settings: Settings) -> list[dict]:
+def memory(settings: Settings, names: list[str]) -> Iterator[dict]:
     """What a fused chain and a training step allocate, and whether memory stays flat."""
     if sys.platform != "linux":         # elsewhere, other units and no /proc
-        return [row("peak of memory", "MB", error="only Linux tells, in /proc")]
+        yield row("peak of memory", "MB", error="only Linux tells, in /proc")
+        return
     runs = 1 if settings.quick else 5
-    names = taking_part(settings, "torch")
+    eager = [name for name in names if name != "compile"]
 
     def chain_peak(name: str) -> dict:
-        found = take_turns({n: partial(number_printed, PEAK.format(name=n), JITORCH_TIER="compiled") for n in names}, runs)
-        sides = {n: beside(found.median(n), found.ratios("jitorch", n)) for n in names[1:]}
+        found = take_turns({n: partial(number_printed, PEAK.format(name=n), JITORCH_TIER="compiled") for n in eager}, runs)
+        sides = {n: beside(found.median(n), found.ratios("jitorch", n)) for n in eager[1:]}
         return row(name, "64 MB", found.median("jitorch"), peers=sides, goal=1.05, runs=runs,
                    note="growth of the process beside the size of its result; 1: the result alone")
 
     def step_peak(name: str) -> dict:
-        sides = taking_part(settings, "torch", "compile")
-        found = take_turns({n: partial(number_printed, STEP_PEAK.format(name=n), JITORCH_TIER="compiled") for n in sides},
+        found = take_turns({n: partial(number_printed, STEP_PEAK.format(name=n), JITORCH_TIER="compiled") for n in names},
                            min(runs, 3))
         return timed_row(name, "MB", found, goals={"torch": 0.8, "compile": 0.9},
                          note="growth beyond the imports, GPT 4 x 256, 8 x 256 characters; of torch.compile with what its "
@@ -581,14 +567,31 @@ def memory(settings: Settings) -> list[dict]:
     }
     if settings.quick:
         makes = {name: make for name, make in makes.items() if make is chain_peak or name.endswith("tiny MLP")}
-    return [guarded(name, "MB", partial(make, name)) for name, make in makes.items() if settings.wants(name)]
+    for name, make in makes.items():
+        if settings.wants(name):
+            yield guarded(name, "MB", partial(make, name))
 
 
 # -- running them ----------------------------------------------------------------------------------------------------
-SUITES: dict[str, Callable[[Settings], list[dict]]] = {
-    "limits": machine_limits, "recording": recording, "startup": startup, "training": training, "inference": inference,
-    "kernels": kernels, "threads": threads, "compiling": compiling, "memory": memory}
-QUICK = ("limits", "recording", "startup", "training", "inference", "kernels", "threads", "memory")
+class Suite(NamedTuple):
+    """rows(settings, names): jitorch is the first of the names, then those of `peers` that were picked."""
+
+    rows: Callable[[Settings, list[str]], Iterator[dict]]
+    peers: tuple[str, ...] = ()
+    quick: bool = True          # whether it is among those that --quick runs
+
+
+SUITES = {
+    "limits": Suite(machine_limits),
+    "recording": Suite(recording, ("torch",)),
+    "startup": Suite(startup, ("torch",)),
+    "training": Suite(training, ("torch", "compile")),
+    "inference": Suite(inference, ("torch", "compile")),
+    "kernels": Suite(kernels, ("torch", "compile", "jax")),
+    "threads": Suite(threads, ("torch", "compile")),
+    "compiling": Suite(compiling, ("torch", "compile"), quick=False),
+    "memory": Suite(memory, ("torch", "compile")),
+}
 
 
 def main(argv: list[str] | None = None, program: str = "python -m perf.suites") -> int:
@@ -605,13 +608,26 @@ def main(argv: list[str] | None = None, program: str = "python -m perf.suites") 
         print(text)
     settings = Settings(options.quick, picked, options.only, Budget(options.compile_seconds))
     results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "peers": picked, "absent": absent, "suites": {}}
-    for name in options.names or (QUICK if options.quick else SUITES):
-        before, began = load(), time.perf_counter()
-        rows = SUITES[name](settings)
-        results["suites"][name] = {"rows": rows, "load": [before, load()], "seconds": time.perf_counter() - began}
-        print(f"\n{name} ({time.perf_counter() - began:.0f} s, load {before} before, {load()} after)\n{table(rows)}", flush=True)
-        keep(results, options)          # after each: a long run that is stopped leaves what it has
+    for name in options.names or [name for name, suite in SUITES.items() if suite.quick or not options.quick]:
+        run_suite(name, settings, results, options)
     return 0
+
+
+def run_suite(name: str, settings: Settings, results: dict[str, Any], options: argparse.Namespace) -> None:
+    """Show and keep each row as it comes: a long run that is stopped leaves what it has."""
+    suite, before, began = SUITES[name], load(), time.perf_counter()
+    sides = [peer for peer in settings.peers if peer in suite.peers]
+    print(f"\n{name}\n{head(sides)}", flush=True)
+    found: dict[str, Any] = {"rows": [], "load": [before, before], "seconds": 0.0}
+    results["suites"][name] = found
+    with compiled():
+        for each in suite.rows(settings, ["jitorch", *sides]):
+            if settings.wants(each["name"]):
+                print(text_of(each, sides), flush=True)
+                found["rows"].append(each)
+                found["load"][1], found["seconds"] = load(), time.perf_counter() - began
+                keep(results, options)
+    print(f"{time.perf_counter() - began:.0f} s, load {before} before, {load()} after", flush=True)
 
 
 def arguments(program: str) -> argparse.ArgumentParser:

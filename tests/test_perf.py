@@ -123,7 +123,7 @@ def test_an_error_is_a_row(monkeypatch):
     assert ours["ours"] is None and ours["error"] == "NotImplementedError: jitorch has no such op"
     theirs = suites.beside_peers("b", "ms", ["jitorch", "torch"], partial(failing, who="torch"), settings, {"torch": 1.0})
     assert theirs["ours"] > 0 and theirs["peers"]["torch"]["reached"] is None
-    shown = report.table([ours, theirs])
+    shown = report.table([ours, theirs], ["torch"])
     assert "error: NotImplementedError: jitorch" in shown and "torch: error: NotImplementedError: torch" in shown
 
 
@@ -136,11 +136,15 @@ def test_the_compilers_seconds_are_limited(monkeypatch):
 
 
 def test_a_record_names_machine_and_misses(tmp_path, monkeypatch, capsys):
-    def small(settings):
-        return [report.row("an add", "us", 1.5, peers={"torch": report.beside(1.0, [1.5, 1.6], 1.4, goal=0.9)}, runs=2)]
-    monkeypatch.setattr(suites, "SUITES", {"small": small})
-    assert suites.main(["small", "--peers", "none", "--json", str(tmp_path / "new" / "a.json"), "--markdown", str(tmp_path)]) == 0
-    assert "1.48-1.62 1.40 0.90 NO" in capsys.readouterr().out
+    def small(settings, names):
+        assert names == ["jitorch", "torch"]
+        for name in ("an add", "a product"):
+            yield report.row(name, "us", 1.5, peers={"torch": report.beside(1.0, [1.5, 1.6], 1.4, goal=0.9)}, runs=2)
+    monkeypatch.setattr(suites, "SUITES", {"small": suites.Suite(small, ("torch", "jax"))})
+    monkeypatch.setattr(peers, "missing", lambda peer: "")
+    assert suites.main(["small", "--peers", "torch,compile", "-k", "add", "--json", str(tmp_path / "new" / "a.json"), "--markdown", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "1.48-1.62 1.40 0.90 NO" in shown and "a product" not in shown
     where = json.loads((tmp_path / "new" / "a.json").read_text())["machine"]
     record = (tmp_path / f"{where['date']}-{where['commit']}.md").read_text()
     assert where["processor"] in record and "## small" in record
@@ -159,4 +163,4 @@ def test_rows_fit_a_terminal():
     row = report.row("n" * report.NAME_WIDTH, "ms", 12345.0, peers={peer: beside for peer in peers.TITLES}, share=1.0,
                      bound="copy", note="w" * 300)
     row["peers"]["jax"] = report.beside(12345.0, [1.25, 1.5, 1.75], 1.5)
-    assert max(map(len, report.table([row]).splitlines()[:2])) <= report.WIDTH
+    assert max(map(len, report.table([row], list(peers.TITLES)).splitlines()[:2])) <= report.WIDTH
