@@ -12,7 +12,7 @@ and columns of one batch; it runs through k in slices that fit the cache:
     for each tile of rows:
         pack its slice of a into a panel [k][rows of the tile]
         for each tile of columns:
-            tile (+)= a panel by panel product, in registers            simd.microkernel
+            tile (+)= a panel by panel product, in registers            simd.panelkernel
             after the last slice: the values computed from it, and stores       the group's maps, as in codegen
 
 Sizes and tables are words of the argument table. What is part of the source: the shape of a tile, in what direction
@@ -34,20 +34,24 @@ from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
 from .writer import Writer
 
-SLICE = 384  # of k: a panel of 14 rows takes 21 KB, and so stays in the first-level cache
+SLICE = 384  # of k: a panel of 12 rows takes 18 KB, and so stays in the first-level cache
 BLOCK_ROWS, BLOCK_COLUMNS = 448, 384  # of a unit at most: with SLICE, b's panels take 590 KB
 UNITS = 4  # that a long contraction is cut into at least, so that several threads have work
 LONG = 4_000_000  # multiplications of a unit worth cutting, and of a task: some 70 us
 LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of threads: packing costs more in smaller ones
 INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
+IN_PLACE_ROWS = 96  # of a block at most, for b to be read where it lies: packing costs as much as two tiles of rows
 WIDTHS = (16, 8, 4, 2, 1)  # elements that a copy may take at a time
 LEAST_RUN = 3  # of elements side by side, for copies that are worth their list
+SUMS = 24  # registers for vectors of partial sums, where the product of few rows is one of dot products
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Accumulators in registers: `rows[0]` by `vectors` vectors of `lanes`; further heights for what remains of a block."""
+    """Accumulators in registers: `rows[0]` by `vectors` vectors of `lanes`; further heights for what remains of a block.
+
+    Heights are multiples of four, so that an operand that lies the other way round is packed by squares of four."""
 
     rows: tuple[int, ...]
     vectors: int
@@ -65,11 +69,11 @@ def tile(dtype: str) -> Tile:
 
     features = llvm.get_host_cpu_features()
     size = {"float32": 4, "float64": 8}[dtype]
-    if features.get("avx512f"):  # 32 registers of 64 bytes: 28 sums, 2 of b, 1 of a
-        return Tile((14, 8, 4), 2, 64 // size)
-    if features.get("avx2"):  # 16 of 32 bytes
-        return Tile((6, 4, 2), 2, 32 // size)
-    return Tile((8, 4, 2), 2, 16 // size)
+    if features.get("avx512f"):  # 32 registers of 64 bytes: 24 sums, 2 of b, some of a
+        return Tile((12, 8, 4), 2, 64 // size)
+    if features.get("avx2"):  # 16 of 32 bytes: 12 sums, 3 of b, 1 of a
+        return Tile((4,), 3, 32 // size)
+    return Tile((8, 4), 2, 16 // size)
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,21 @@ class ContractionWriter(Writer):
         self.units = product(d.size for d in c.batch)
         self.blocks = blocks_of(self.units, self.m, self.n, self.k, self.tile)
         self.tables: dict[bytes, str] = {}
+        self.b_in_place = self.may_read_in_place() and self.blocks.rows <= IN_PLACE_ROWS
+
+        self.few_rows = next((r for r in (2, 4, 8) if self.m <= r), 0) if self.all_along_k() else 0
+        if self.few_rows:
+            self.blocks = Blocks(self.m, self.blocks.columns, self.k, 1, self.blocks.column_blocks)
+
+    def all_along_k(self) -> bool:
+        """Whether both operands lie along one dimension of k, one that is worth vectors of partial sums."""
+        t = self.tile
+        return t.rows[0] >= 8 and len(self.c.k) == 1 and self.k >= 4 * t.lanes and (self.c.k[0].a, self.c.k[0].b) == (1, 1)
+
+    def may_read_in_place(self) -> bool:
+        """Whether every tile finds whole rows of b side by side in memory."""
+        run = run_length([(d.size, d.b) for d in self.c.n])
+        return run % self.tile.columns == 0 and self.n % self.tile.columns == 0
 
     # -- words ---------------------------------------------------------------------------------------------------------
     def table(self, dims: Iterable[tuple[int, int]]) -> str:
@@ -272,29 +291,12 @@ class ContractionWriter(Writer):
         self.emit("width = select(n - left < columns, n - left, columns)")
         self.emit(f"a0 = at(a, {self.table((d.size, d.a) for d in c.batch)}[batch])")
         self.emit(f"b0 = at(b, {self.table((d.size, d.b) for d in c.batch)}[batch])")
-        self.emit("start = 0")
-        self.emit("while start < k:")
-        self.indent += 1
-        self.emit("length = select(k - start < depth, k - start, depth)")
-        self.pack_columns()
-        self.emit("i = 0")
-        self.emit("while i < height:")
-        self.indent += 1
-        self.pack_rows()
-        self.emit("j = 0")
-        self.emit("while j < width:")
-        self.indent += 1
-        self.multiply()
-        self.emit("if start + length == k:")
-        self.indent += 1
-        self.finish_tile()
+        self.n_table, self.k_table = (self.table((d.size, d.b) for d in dims) for dims in (c.n, c.k))
+        if self.few_rows:
+            self.block_of_dots()
+        else:
+            self.block_by_slices()
         self.indent -= 1
-        self.emit(f"j += {t.columns}")
-        self.indent -= 1
-        self.emit("i += tall")
-        self.indent -= 1
-        self.emit("start += depth")
-        self.indent -= 2
         self.emit("store_atomic(slot, 0)")
         source = self.micro_kernels(s) + self.finish_source()
         work = blocks.rows * blocks.columns * self.k
@@ -303,10 +305,60 @@ class ContractionWriter(Writer):
         time = 2 * work * chunk / GIGAFLOPS / 1000
         return Kernel(source, self.words, units, chunk, False, self.scratch, "contract", max(time, 1.0))
 
+    def block_by_slices(self) -> None:
+        """A slice of k at a time: pack, multiply tile by tile, and finish tiles after the last one."""
+        t = self.tile
+        self.emit("start = 0")
+        self.emit("while start < k:")
+        self.indent += 1
+        self.emit("length = select(k - start < depth, k - start, depth)")
+        if not self.b_in_place:
+            self.pack_columns()
+        self.emit("i = 0")
+        self.emit("while i < height:")
+        self.indent += 1
+        self.pack_rows()
+        self.emit("j = 0")
+        self.emit("while j < width:")
+        self.indent += 1
+        self.multiply()
+        self.emit("if start + length == k" + (" and not straight:" if self.plain_result() else ":"))
+        self.indent += 1
+        self.finish_tile()
+        self.indent -= 1
+        self.emit(f"j += {t.columns}")
+        self.indent -= 1
+        self.emit("i += tall")
+        self.indent -= 1
+        self.emit("start += depth")
+        self.indent -= 1
+
+    def block_of_dots(self) -> None:
+        """Few rows, and all operands lie along k: every element of b is read once, where it lies, so nothing is packed."""
+        t = self.tile
+        self.emit("start, length, i, have = 0, k, 0, m")
+        self.emit("j = 0")
+        self.emit("while j < width:")
+        self.indent += 1
+        self.tile_width()
+        self.emit("tile = tiles")
+        self.emit("x = 0")
+        self.emit("while x < cols:")
+        rows, columns = self.few_rows, SUMS // self.few_rows
+        m_table = self.table((d.size, d.a) for d in self.c.m)
+        self.emit(f"    dots(a0, {m_table}, m, b0, at({self.n_table}, left + j + x), cols - x, at(tile, x), wide + {columns}, k)")
+        self.emit(f"    x += {columns}")
+        self.emit(f"step = wide + {columns}")
+        self.finish_tile()
+        self.emit(f"j += {t.columns}")
+        self.indent -= 1
+
     def micro_kernels(self, s: str) -> str:
         t = self.tile
+        if self.few_rows:
+            return f'dots = dotkernel("{s}", {self.few_rows}, {SUMS // self.few_rows}, {t.lanes})\n'
         return "".join(
-            f'micro_{rows}_{vectors} = microkernel("{s}", {rows}, {vectors}, {t.lanes})\n'
+            f'micro_{rows}_{vectors} = panelkernel("{s}", {rows}, {vectors}, {t.lanes}, {self.b_in_place})\n'
             for rows in t.rows
             for vectors in range(1, t.vectors + 1)
         )
@@ -318,7 +370,9 @@ class ContractionWriter(Writer):
         panel = -(-t.rows[0] * blocks.depth // 64) * 64
         columns = blocks.depth * (blocks.columns + t.columns)
         one_slice = blocks.depth >= self.k
-        tiles = t.rows[0] * t.columns if one_slice else tall * (blocks.columns + t.columns)
+        if self.few_rows:
+            panel = columns = 0
+        tiles = (t.rows[0] + 1) * 2 * t.columns if one_slice else tall * (blocks.columns + t.columns)
         part = -(-(panel + columns + tiles) * size // 128) * 128
         self.scratch = part * self.slots
         self.words += [("scratch", 0), ("slots",)]
@@ -346,8 +400,7 @@ class ContractionWriter(Writer):
         self.emit("j = 0")
         self.emit("while j < width:")
         self.indent += 1
-        self.emit(f"wide = select(width - j > {t.lanes}, {t.columns}, {t.lanes})")
-        self.emit("cols = select(width - j < wide, width - j, wide)")
+        self.tile_width()
         self.emit("to = at(pb, j * length)")
         along = [(d.size, d.b) for d in self.c.n]
         self.pack("b0", "wide", "cols", "left + j", along, [(d.size, d.b) for d in self.c.k], t.lanes, t.columns)
@@ -360,8 +413,7 @@ class ContractionWriter(Writer):
         self.emit("remaining = height - i")
         text = str(least)
         for rows, below in reversed(list(pairwise([*taller, least]))):
-            # a taller tile where the next lower two would not do, or waste less
-            text = f"select(remaining > {max(below + least, below) if rows == self.tile.rows[0] else below}, {rows}, {text})"
+            text = f"select(remaining > {below}, {rows}, {text})"
         self.emit(f"tall = {text}")
         self.emit("have = select(remaining < tall, remaining, tall)")
         self.emit("to = pa")
@@ -377,7 +429,7 @@ class ContractionWriter(Writer):
         tile_table, k_table = self.table(along), self.table(depth)
         run, deep = run_length(along), run_length(depth)
         if run == 0 or gcd(run, lanes) >= 4:
-            self.pack_runs(source, wide, have, first, tile_table, k_table, lanes if run == 0 else gcd(run, lanes), full)
+            self.pack_runs(source, wide, have, first, tile_table, k_table, lanes if run == 0 else gcd(run, lanes), full, full and run % full == 0)
         elif full and run >= LEAST_RUN:
             self.pack_pieces(source, along, k_table)
         elif deep == 0 or deep % 4 == 0:
@@ -409,16 +461,19 @@ class ContractionWriter(Writer):
             self.emit("    p += 1")
         self.indent -= 1
 
-    def pack_runs(self, source, wide, have, first, tile_table, k_table, lanes, full) -> None:
-        """Elements side by side along the tile."""
+    def pack_runs(self, source, wide, have, first, tile_table, k_table, lanes, full, whole) -> None:
+        """Elements side by side along the tile, `lanes` of them at least; `whole`: all that are within a full tile."""
         self.emit("for q in range(length):")
         self.indent += 1
         self.emit(f"row = at({source}, {k_table}[start + q])")
         self.emit(f"line = at(to, q * {wide})")
         if full:
             self.emit(f"if {have} == {full}:")
+            if whole:
+                self.emit(f"    row = at(row, {tile_table}[{first}])")
             for x in range(0, full, lanes):
-                self.emit(f"    copy_lanes(at(line, {x}), at(row, {tile_table}[{first} + {x}]), {lanes})")
+                place = f"{x}" if whole else f"{tile_table}[{first} + {x}]"
+                self.emit(f"    copy_lanes(at(line, {x}), at(row, {place}), {lanes})")
             self.emit("else:")
             self.indent += 1
         self.emit("x = 0")
@@ -476,22 +531,69 @@ class ContractionWriter(Writer):
         self.indent -= 1
 
     # -- tiles ---------------------------------------------------------------------------------------------------------
-    def multiply(self) -> None:
+    def tile_width(self) -> None:
+        """`wide`: the columns of the tile at j, whole vectors; `cols` of them are the operand's."""
         t = self.tile
-        self.emit("tile = at(tiles, (j * tile_rows + i * tile_step))")
-        self.emit(f"wide = select(width - j > {t.lanes}, {t.columns}, {t.lanes})")
-        self.emit("panel_b = at(pb, j * length)")
-        for index, rows in enumerate(t.rows):
-            self.emit(f"{'el' if index else ''}if tall == {rows}:" if index < len(t.rows) - 1 else "else:")
-            self.emit(f"    if wide == {t.columns}:")
-            self.emit(f"        micro_{rows}_{t.vectors}(pa, panel_b, tile, length, start)")
-            self.emit("    else:")
-            self.emit(f"        micro_{rows}_1(pa, panel_b, tile, length, start)")
+        text = str(t.columns)
+        for vectors in range(t.vectors - 1, 0, -1):
+            text = f"select(width - j > {vectors * t.lanes}, {text}, {vectors * t.lanes})"
+        self.emit(f"wide = {text}")
+        self.emit("cols = select(width - j < wide, width - j, wide)")
+
+    def multiply(self) -> None:
+        """The tile at (i, j), in scratch memory; straight in the result where it is a whole one without gaps, and nothing
+        is computed from it."""
+        t = self.tile
+        self.tile_width()
+        self.emit("tile = at(tiles, j * tile_rows + i * tile_step)")
+        self.emit("step = wide")
+        if self.plain_result():
+            (_, access), = self.view.writes
+            name = self.pointer(access, self.tag_of(("out", access)))
+            along = [(d.size, access.strides.get(d.axis, 0)) for d in self.c.n]
+            terms = [self.offset(access.strides, self.c.batch, "batch"), self.offset(access.strides, self.c.m, "top + i"),
+                     self.offset(access.strides, self.c.n, "left + j")]
+            run = run_length(along)
+            within = ""
+            if run:
+                within = f" and (left + j) % {self.named_word('result_run', 'int', run, signed=True)} + wide <= result_run"
+            self.emit(f"straight = have == tall and cols == wide{within}")
+            self.emit("if straight:")
+            self.emit(f"    tile = at({name}, {' + '.join(x for x in terms if x) or '0'})")
+            self.emit(f"    step = {self.named_word('result_step', 'int', self.row_step(access), signed=True)}")
+        for rows in t.rows:
+            if len(t.rows) > 1:
+                self.emit(f"{'if' if rows == t.rows[0] else 'elif'} tall == {rows}:")
+                self.indent += 1
+            for vectors in range(t.vectors, 0, -1):
+                if t.vectors > 1:
+                    self.emit(f"{'if' if vectors == t.vectors else 'elif'} wide == {vectors * t.lanes}:")
+                    self.indent += 1
+                if self.b_in_place:
+                    self.emit(f"micro_{rows}_{vectors}(pa, at(b0, {self.n_table}[left + j]), at({self.k_table}, start), tile, step, length, start)")
+                else:
+                    self.emit(f"micro_{rows}_{vectors}(pa, at(pb, j * length), at({self.k_table}, 0), tile, step, length, start)")
+                self.indent -= t.vectors > 1
+            self.indent -= len(t.rows) > 1
+
+    def plain_result(self) -> bool:
+        """Whether all that is done with a tile is to store it, in rows that lie one step apart and have no gaps."""
+        if len(self.view.writes) != 1:
+            return False
+        (v, access), = self.view.writes
+        if any(x is not self.core and x.name != "copy" for x in self.view.nodes) or access.dtype != self.c.dtype:
+            return False
+        along = [(d.size, access.strides.get(d.axis, 0)) for d in self.c.n]
+        return bool(along) and run_length(along) != 1 and self.row_step(access) is not None
+
+    def row_step(self, access: Access) -> int | None:
+        """The distance of neighbouring rows in a result, if it is always the same."""
+        steps = np.diff(offsets((d.size, access.strides.get(d.axis, 0)) for d in self.c.m))
+        return int(steps[0]) if len(steps) and (steps == steps[0]).all() else None
 
     def finish_tile(self) -> None:
         """Everything that is computed from a finished tile, row by row, in runs that lie side by side in all buffers."""
         c = self.c
-        self.emit("cols = select(width - j < wide, width - j, wide)")
         self.emit("for r in range(have):")
         self.indent += 1
         accesses = self.all_accesses()
@@ -520,7 +622,7 @@ class ContractionWriter(Writer):
             self.index_axes(dims, index)
         runs = [r for r in runs if r]
         run = gcd(*runs) if runs else 0
-        self.emit("line = at(tile, r * wide)")
+        self.emit("line = at(tile, r * step)")
         if run:
             self.named_word("run", "int", run, signed=True)
             self.emit("x = 0")

@@ -1,8 +1,9 @@
 """Explicit vectors for kernels that hold tiles in registers: what LLVM's loop vectoriser does not find by itself.
 
-    micro = microkernel("f32", rows=14, vectors=2, lanes=16)     at the top of a source: a function for its kernel
+    micro = microkernel("f32", rows=12, vectors=2, lanes=16)     at the top of a source: a function for its kernel
     micro(a, b, tile, depth, add)       tile[rows][vectors * lanes] (+)= a[depth][rows].T @ b[depth][vectors * lanes]
-                                        (operands packed without gaps, unless `steps` says how they lie)
+    micro = panelkernel("f32", rows=12, vectors=2, lanes=16, in_place=True)     with b's rows wherever they lie
+    dots = dotkernel("f32", rows=8, columns=3, lanes=16)         the same for rows that lie along the depth in both
     copy_lanes(to, source, 16)          16 elements, unaligned
     zero_lanes(to, 16)
     transpose_quads(to, step, p0, p1, p2, p3)       four elements of four rows, stored as four groups of four `step` apart
@@ -33,6 +34,11 @@ def splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
     )
 
 
+def name_of(kind: ir.VectorType) -> str:
+    """As it stands in the names of LLVM's intrinsics."""
+    return f"v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
+
+
 def load_lanes(builder: ir.IRBuilder, pointer: ir.Value, kind: ir.VectorType) -> ir.Value:
     return builder.load(builder.bitcast(pointer, kind.as_pointer()), align=4)
 
@@ -44,16 +50,63 @@ def store_lanes(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> No
 def fused(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a * b + c with one rounding, on vectors."""
     kind = a.type
-    name = f"llvm.fma.v{kind.count}{'f32' if isinstance(kind.element, ir.FloatType) else 'f64'}"
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name), [a, b, c]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.{name_of(kind)}"
     )
+    return builder.call(function, [a, b, c])
+
+
+def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors: int, depth, add, of_a, of_b, place) -> None:
+    """The innermost loop of a matrix product, its rows * vectors accumulators in registers.
+
+    of_a(k): where row r of a finds its element, as a function of r; of_b(k): a row of b; place(r, j): vector j of the
+    tile's row r, which the sums are added to where `add` is not 0. depth is at least 1.
+    """
+    zero = ir.Constant(WORD, 0)
+    before = builder.block
+    loop, after = builder.append_basic_block("depth"), builder.append_basic_block("finish")
+    more, done = builder.append_basic_block("add"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(WORD)
+    k.add_incoming(zero, before)
+    sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
+    element, row = of_a(k), of_b(k)
+    right = [load_lanes(builder, builder.gep(row, [ir.Constant(WORD, j * kind.count)]), kind) for j in range(vectors)]
+    new = []
+    for r in range(rows):
+        left = splat(builder, builder.load(element(r)), kind.count)
+        new.append([fused(builder, left, right[j], sums[r][j]) for j in range(vectors)])
+    following = builder.add(k, ir.Constant(WORD, 1))
+    k.add_incoming(following, loop)
+    for r in range(rows):
+        for j in range(vectors):
+            sums[r][j].add_incoming(ir.Constant(kind, [0.0] * kind.count), before)
+            sums[r][j].add_incoming(new[r][j], loop)
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+    builder.position_at_end(after)
+    builder.cbranch(builder.icmp_signed("!=", add, zero), more, done)
+    builder.position_at_end(more)
+    added = [
+        [builder.fadd(load_lanes(builder, place(r, j), kind), new[r][j]) for j in range(vectors)] for r in range(rows)
+    ]
+    builder.branch(done)
+    builder.position_at_end(done)
+    totals = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
+    for r in range(rows):
+        for j in range(vectors):
+            totals[r][j].add_incoming(new[r][j], after)
+            totals[r][j].add_incoming(added[r][j], more)
+    for r in range(rows):
+        for j in range(vectors):
+            store_lanes(builder, totals[r][j], place(r, j))
 
 
 def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[int, int, int, int] | None = None) -> Any:
-    """The innermost loop of a matrix product, its rows * vectors accumulators in registers.
+    """A product of operands and a tile that lie at steps known when it is compiled.
 
-    steps: how many elements lie between neighbours of a along the depth, of a along the rows, of b along the depth, of the tile along the rows.
+    steps: how many elements lie between neighbours of a along the depth, of a along the rows, of b along the depth, of
+    the tile along the rows; by default all are packed without gaps.
     """
     element = ELEMENTS[suffix]
     along_a, across_a, along_b, across_tile = steps or (rows, 1, vectors * lanes, vectors * lanes)
@@ -63,62 +116,139 @@ def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[i
         """tile = a.T @ b, or += where `add` is not 0; depth is at least 1."""
 
         def codegen(context, builder, sig, args):
-            real = context.get_value_type(element)
-            kind = ir.VectorType(real, lanes)
+            kind = ir.VectorType(context.get_value_type(element), lanes)
             a, b, tile, depth, add = args
 
-            def number(n: int) -> ir.Constant:
-                return ir.Constant(WORD, n)
+            def moved(base: ir.Value, *terms: ir.Value | int) -> ir.Value:
+                return builder.gep(base, [ir.Constant(WORD, x) if isinstance(x, int) else x for x in terms])
 
-            def place(j: int, r: int) -> ir.Value:
-                return builder.gep(tile, [number(r * across_tile + j * lanes)])
+            def of_a(k: ir.Value) -> Any:
+                column = moved(a, builder.mul(k, ir.Constant(WORD, along_a)))
+                return lambda r: moved(column, r * across_a)
 
-            before = builder.block
-            loop, after = builder.append_basic_block("depth"), builder.append_basic_block("finish")
-            more, done = builder.append_basic_block("add"), builder.append_basic_block("done")
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            k = builder.phi(WORD)
-            k.add_incoming(number(0), before)
-            sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
-            of_a = builder.gep(a, [builder.mul(k, number(along_a))])
-            of_b = builder.gep(b, [builder.mul(k, number(along_b))])
-            right = [load_lanes(builder, builder.gep(of_b, [number(j * lanes)]), kind) for j in range(vectors)]
-            new = []
-            for r in range(rows):
-                left = splat(builder, builder.load(builder.gep(of_a, [number(r * across_a)])), lanes)
-                new.append([fused(builder, left, right[j], sums[r][j]) for j in range(vectors)])
-            following = builder.add(k, number(1))
-            k.add_incoming(following, loop)
-            for r in range(rows):
-                for j in range(vectors):
-                    sums[r][j].add_incoming(ir.Constant(kind, [0.0] * lanes), before)
-                    sums[r][j].add_incoming(new[r][j], loop)
-            builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-            builder.position_at_end(after)
-            builder.cbranch(builder.icmp_signed("!=", add, number(0)), more, done)
-            builder.position_at_end(more)
-            added = [
-                [builder.fadd(load_lanes(builder, place(j, r), kind), new[r][j]) for j in range(vectors)]
-                for r in range(rows)
-            ]
-            builder.branch(done)
-            builder.position_at_end(done)
-            for r in range(rows):
-                for j in range(vectors):
-                    total = builder.phi(kind)
-                    total.add_incoming(new[r][j], after)
-                    total.add_incoming(added[r][j], more)
-                    sums[r][j] = total
-            for r in range(rows):
-                for j in range(vectors):
-                    store_lanes(builder, sums[r][j], place(j, r))
+            def of_b(k: ir.Value) -> ir.Value:
+                return moved(b, builder.mul(k, ir.Constant(WORD, along_b)))
+
+            register_tile(
+                builder, kind, rows, vectors, depth, add, of_a, of_b, lambda r, j: moved(tile, r * across_tile + j * lanes)
+            )
             return context.get_dummy_value()
 
         return types.void(pointer, pointer, pointer, int64, int64), codegen
 
     micro.__name__ = micro.__qualname__ = f"micro_{suffix}_{rows}x{vectors * lanes}"
     return intrinsic(micro)
+
+
+def panelkernel(suffix: str, rows: int, vectors: int, lanes: int, in_place: bool) -> Any:
+    """A product of a packed panel of a, [depth][rows], with rows of b that are packed or, `in_place`, lie anywhere."""
+    element = ELEMENTS[suffix]
+    pointer = types.CPointer(element)
+
+    def micro(typingctx, a, b, places, tile, step, depth, add):
+        """tile (rows `step` apart) = a.T @ b, or += where `add` is not 0; depth is at least 1.
+
+        Row k of b lies at b + k * vectors * lanes, or, `in_place`, at b + places[k]."""
+
+        def codegen(context, builder, sig, args):
+            kind = ir.VectorType(context.get_value_type(element), lanes)
+            a, b, places, tile, step, depth, add = args
+
+            def of_a(k: ir.Value) -> Any:
+                column = builder.gep(a, [builder.mul(k, ir.Constant(WORD, rows))])
+                return lambda r: builder.gep(column, [ir.Constant(WORD, r)])
+
+            def of_b(k: ir.Value) -> ir.Value:
+                packed = builder.mul(k, ir.Constant(WORD, vectors * lanes))
+                return builder.gep(b, [builder.load(builder.gep(places, [k])) if in_place else packed])
+
+            def place(r: int, j: int) -> ir.Value:
+                return builder.gep(
+                    tile, [builder.add(builder.mul(step, ir.Constant(WORD, r)), ir.Constant(WORD, j * lanes))]
+                )
+
+            register_tile(builder, kind, rows, vectors, depth, add, of_a, of_b, place)
+            return context.get_dummy_value()
+
+        return types.void(pointer, pointer, types.CPointer(int64), pointer, int64, int64, int64), codegen
+
+    micro.__name__ = micro.__qualname__ = f"panel_{suffix}_{rows}x{vectors * lanes}"
+    return intrinsic(micro)
+
+
+def dotkernel(suffix: str, rows: int, columns: int, lanes: int) -> Any:
+    """Dot products of every pair of `rows` rows of a and `columns` rows of b, a vector of partial sums for each."""
+    element = ELEMENTS[suffix]
+    pointer, places = types.CPointer(element), types.CPointer(int64)
+
+    def dots(typingctx, a, of_a, have, b, of_b, cols, tile, step, depth):
+        """tile[r * step + c] = the sum over k < depth of a[of_a[r] + k] * b[of_b[c] + k].
+
+        There are `have` rows and `cols` columns; the last one stands in for what is missing."""
+
+        def codegen(context, builder, sig, args):
+            real = context.get_value_type(element)
+            kind = ir.VectorType(real, lanes)
+            a, of_a, have, b, of_b, cols, tile, step, depth = args
+
+            def number(n: int) -> ir.Constant:
+                return ir.Constant(WORD, n)
+
+            def lines(base: ir.Value, table: ir.Value, count: ir.Value, n: int) -> list[ir.Value]:
+                last = builder.sub(count, number(1))
+                found = []
+                for i in range(n):
+                    index = builder.select(builder.icmp_signed("<", number(i), count), number(i), last)
+                    found.append(builder.gep(base, [builder.load(builder.gep(table, [index]))]))
+                return found
+
+            left, right = lines(a, of_a, have, rows), lines(b, of_b, cols, columns)
+            mask_kind, index_kind = ir.VectorType(ir.IntType(1), lanes), ir.VectorType(WORD, lanes)
+            masked = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(kind, [kind.as_pointer(), INDEX, mask_kind, kind]),
+                f"llvm.masked.load.{name_of(kind)}.p0",
+            )
+            before = builder.block
+            loop, done = builder.append_basic_block("depth"), builder.append_basic_block("done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k = builder.phi(WORD)
+            k.add_incoming(number(0), before)
+            sums = [[builder.phi(kind) for _ in range(columns)] for _ in range(rows)]
+            remaining = splat(builder, builder.sub(depth, k), lanes)
+            inside = builder.icmp_signed("<", ir.Constant(index_kind, list(range(lanes))), remaining)
+
+            def part(line: ir.Value) -> ir.Value:
+                place = builder.bitcast(builder.gep(line, [k]), kind.as_pointer())
+                return builder.call(masked, [place, ir.Constant(INDEX, 4), inside, ir.Constant(kind, [0.0] * lanes)])
+
+            of_right = [part(line) for line in right]
+            new = []
+            for r in range(rows):
+                one = part(left[r])
+                new.append([fused(builder, one, of_right[c], sums[r][c]) for c in range(columns)])
+            following = builder.add(k, number(lanes))
+            k.add_incoming(following, loop)
+            for r in range(rows):
+                for c in range(columns):
+                    sums[r][c].add_incoming(ir.Constant(kind, [0.0] * lanes), before)
+                    sums[r][c].add_incoming(new[r][c], loop)
+            builder.cbranch(builder.icmp_signed("<", following, depth), loop, done)
+            builder.position_at_end(done)
+            total = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(real, [real, kind]), f"llvm.vector.reduce.fadd.{name_of(kind)}"
+            )
+            for r in range(rows):
+                for c in range(columns):
+                    sum_ = builder.call(total, [ir.Constant(real, -0.0), new[r][c]], fastmath=("reassoc",))
+                    builder.store(sum_, builder.gep(tile, [builder.add(builder.mul(step, number(r)), number(c))]))
+            return context.get_dummy_value()
+
+        return types.void(pointer, places, int64, pointer, places, int64, pointer, int64, int64), codegen
+
+    dots.__name__ = dots.__qualname__ = f"dots_{suffix}_{rows}x{columns}"
+    return intrinsic(dots)
 
 
 def literal_lanes(n: Any) -> int:
@@ -180,6 +310,8 @@ def transpose_quads(typingctx, to, step, p0, p1, p2, p3):
 
 NAMES = {
     "microkernel": microkernel,
+    "panelkernel": panelkernel,
+    "dotkernel": dotkernel,
     "copy_lanes": copy_lanes,
     "zero_lanes": zero_lanes,
     "transpose_quads": transpose_quads,
