@@ -49,9 +49,9 @@ class Problem:
 
 
 def tile(dtype: str) -> tuple[int, int]:
-    """Rows and lanes of the accumulators, which are two vectors wide. Rows are packed in fours, and blocks are whole tiles."""
+    """Rows and lanes of the accumulators, which are two vectors wide. Blocks are whole tiles."""
     t = contraction.tile(dtype)
-    return max(n for n in t.rows if n % 4 == 0), t.lanes
+    return max(n for n in t.rows if QUERIES % n == 0), t.lanes
 
 
 # -- source ------------------------------------------------------------------------------------------------------------

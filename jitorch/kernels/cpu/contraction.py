@@ -268,7 +268,7 @@ class ContractionWriter(Writer):
 
     # -- the kernel ----------------------------------------------------------------------------------------------------
     def contraction_kernel(self) -> Kernel:
-        c, t, blocks = self.c, self.tile, self.blocks
+        c, blocks = self.c, self.blocks
         s = SUFFIX[c.dtype]
         for name, access in (("a", c.a), ("b", c.b)):
             self.words.append(("buffer", access.buffer, access.offset, access.dtype))
@@ -344,7 +344,7 @@ class ContractionWriter(Writer):
         self.emit("tile = tiles")
         self.emit("x = 0")
         self.emit("while x < cols:")
-        rows, columns = self.few_rows, SUMS // self.few_rows
+        columns = SUMS // self.few_rows
         m_table = self.table((d.size, d.a) for d in self.c.m)
         self.emit(f"    dots(a0, {m_table}, m, b0, at({self.n_table}, left + j + x), cols - x, at(tile, x), wide + {columns}, k)")
         self.emit(f"    x += {columns}")
