@@ -140,6 +140,11 @@ def offsets(dims: Iterable[tuple[int, int]]) -> np.ndarray:
     return table
 
 
+def steps_of(access: Access, dims: Iterable[Dimension]) -> list[tuple[int, int]]:
+    """(size, stride) of an access over dimensions that the result keeps."""
+    return [(d.size, 0 if d.axis is None else access.strides.get(d.axis, 0)) for d in dims]
+
+
 def run_length(dims: Sequence[tuple[int, int]]) -> int:
     """How many elements from index 0 on, and from every multiple of that, lie side by side; 0: all of them do."""
     length = 1
@@ -261,9 +266,9 @@ class ContractionWriter(Writer):
             self.head.append(f"    {name} = ptr_i64(args, {len(self.words) - 1})")
         return self.tables[key]
 
-    def offset(self, of: dict, dims: list[Dimension], index: str) -> str:
+    def offset(self, access: Access, dims: list[Dimension], index: str) -> str:
         """The part of an access's offset that depends on an index over `dims`."""
-        pairs = [(d.size, of.get(d.axis, 0)) for d in dims]
+        pairs = steps_of(access, dims)
         return f"{self.table(pairs)}[{index}]" if any(stride for _, stride in pairs) else ""
 
     # -- the kernel ----------------------------------------------------------------------------------------------------
@@ -550,9 +555,9 @@ class ContractionWriter(Writer):
         if self.plain_result():
             (_, access), = self.view.writes
             name = self.pointer(access, self.tag_of(("out", access)))
-            along = [(d.size, access.strides.get(d.axis, 0)) for d in self.c.n]
-            terms = [self.offset(access.strides, self.c.batch, "batch"), self.offset(access.strides, self.c.m, "top + i"),
-                     self.offset(access.strides, self.c.n, "left + j")]
+            along = steps_of(access, self.c.n)
+            terms = [self.offset(access, self.c.batch, "batch"), self.offset(access, self.c.m, "top + i"),
+                     self.offset(access, self.c.n, "left + j")]
             run = run_length(along)
             within = ""
             if run:
@@ -583,12 +588,12 @@ class ContractionWriter(Writer):
         (v, access), = self.view.writes
         if any(x is not self.core and x.name != "copy" for x in self.view.nodes) or access.dtype != self.c.dtype:
             return False
-        along = [(d.size, access.strides.get(d.axis, 0)) for d in self.c.n]
+        along = steps_of(access, self.c.n)
         return bool(along) and run_length(along) != 1 and self.row_step(access) is not None
 
     def row_step(self, access: Access) -> int | None:
         """The distance of neighbouring rows in a result, if it is always the same."""
-        steps = np.diff(offsets((d.size, access.strides.get(d.axis, 0)) for d in self.c.m))
+        steps = np.diff(offsets(steps_of(access, self.c.m)))
         return int(steps[0]) if len(steps) and (steps == steps[0]).all() else None
 
     def finish_tile(self) -> None:
@@ -605,12 +610,12 @@ class ContractionWriter(Writer):
             rows[tag] = self.pointer(access, tag)
             if tag in tables:
                 continue
-            terms = [self.offset(access.strides, c.batch, "batch"), self.offset(access.strides, c.m, "top + i + r")]
+            terms = [self.offset(access, c.batch, "batch"), self.offset(access, c.m, "top + i + r")]
             terms = [x for x in terms if x]
             if terms:
                 rows[tag] = f"y{tag}"
                 self.emit(f"y{tag} = at({self.pointer(access, tag)}, {' + '.join(terms)})")
-            along = [(d.size, access.strides.get(d.axis, 0)) for d in c.n]
+            along = steps_of(access, c.n)
             if not any(stride for _, stride in along):
                 self.columns_of[tag] = "same"
             elif along[-1][1] == 1:
@@ -657,7 +662,7 @@ class ContractionWriter(Writer):
             if tag not in tables and self.columns_of[tag] == "side by side":
                 access = self.all_accesses()[tag]
                 pointers[tag] = f"z{tag}"
-                self.emit(f"z{tag} = at({row}, {self.offset(access.strides, self.c.n, 'left + j + x')})")
+                self.emit(f"z{tag} = at({row}, {self.offset(access, self.c.n, 'left + j + x')})")
         self.emit("place = left + j + x")
         self.index_axes(self.c.n, "place + int64(e)")
         self.emit("part_of_line = at(line, x)")
