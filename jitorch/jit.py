@@ -9,7 +9,7 @@ from . import tracing
 from .graph.record import local
 from .nn.modules.module import Module
 from .tensor import Tensor
-from .tracing import TracedFunction
+from .tracing import TracedFunction, TracedModule, file
 
 F = TypeVar("F", bound=Callable)
 
@@ -75,17 +75,25 @@ def script(obj: Any, *args: Any, **kwargs: Any) -> NoReturn:
     )
 
 
-def save(m: Any, f: Any, _extra_files: Any = None) -> NoReturn:
-    """Raises RuntimeError: a traced module can't be saved. Save its state_dict with `torch.save`."""
-    raise RuntimeError("torch.jit.save is not supported: save the weights with torch.save(module.state_dict(), file)")
+def save(m: Any, f: Any, _extra_files: Any = None) -> None:
+    """Write a traced function or module to one file; see `TracedFunction.save`. RuntimeError for what is not traced."""
+    if _extra_files:
+        raise RuntimeError("torch.jit.save: _extra_files is not supported; keep them beside the file")
+    if not isinstance(m, (TracedFunction, TracedModule)):
+        raise RuntimeError(
+            "torch.jit.save: only what was traced can be saved (torch.jit.trace(module, example)); the weights of a "
+            "module are saved with torch.save(module.state_dict(), file)"
+        )
+    m.save(f)
 
 
-def load(f: Any, map_location: Any = None, _extra_files: Any = None, _restore_shapes: bool = False) -> NoReturn:
-    """Raises RuntimeError: TorchScript can't be read. Build the module and load its state_dict."""
-    raise RuntimeError(
-        "torch.jit.load is not supported: make the module in Python, and load weights that were saved as a state_dict "
-        "with module.load_state_dict(torch.load(file))"
-    )
+def load(f: Any, map_location: Any = None, _extra_files: Any = None, _restore_shapes: bool = False) -> Any:
+    """A program that `save` wrote, as a Module. It runs without the Python code that it was traced from.
+
+    f: a path or a file opened for reading bytes. RuntimeError for a damaged file, or one of a newer version. TorchScript
+    files can't be read.
+    """
+    return file.load(f)
 
 
 def is_scripting() -> bool:

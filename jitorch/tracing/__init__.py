@@ -6,11 +6,14 @@
 | world.py | finds the Python state that this code can read, and makes guards of it |
 | capture.py | watches one call: its programs, random draws, optimizer steps, values read; what it leaves behind |
 | replay.py | guards, the tree of captured paths, a replay |
+| tail.py | finds values that are read only to be returned |
+| report.py | explain, code, draw |
+| file.py | save and load |
 | traced.py | the callables that users hold |
 """
 
 from __future__ import annotations
 
-from .traced import TracedFunction, compile, trace
+from .traced import TracedFunction, TracedModule, compile, trace
 
-__all__ = ["TracedFunction", "compile", "trace"]
+__all__ = ["TracedFunction", "TracedModule", "compile", "trace"]

@@ -260,6 +260,7 @@ class Capture:
         self.aliases = [id(t._storage) if id(t._storage) in self.held_storages else 0 for t in session.arguments]
         self.root = Branch()
         self.eager: str | None = None                   # why calls that fit are not replayed
+        self.example: Any = None                        # its arguments, for a file
         self.stale: str | None = None                   # why no call will fit any more
         self.replays = 0
         self.learned = len(world.learned.codes)

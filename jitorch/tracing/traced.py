@@ -148,7 +148,7 @@ class TracedFunction:
         """Call the function and watch. capture: the one that this call fits, whose replay went where no call went before."""
         with self.lock:
             session, ending, result = self.watched_call(tensors, objects, args, kwargs, script)
-            self.keep(entry, session, ending, objects, capture)
+            self.keep(entry, session, ending, objects, capture, args, kwargs)
             return result
 
     def watched_call(self, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, script: list | None = None) -> tuple[Session, Any, Any]:
@@ -195,12 +195,13 @@ class TracedFunction:
         capture.replays += 1
         return result
 
-    def keep(self, entry: Entry, session: Session, ending: Any, objects: list, capture: Capture | None) -> None:
+    def keep(self, entry: Entry, session: Session, ending: Any, objects: list, capture: Capture | None, args: tuple, kwargs: dict) -> None:
         reason = session.reason
         if ending is not None:
             made = capture is None
             if capture is None:
                 capture = Capture(session, objects)
+                capture.example = example_of(args, kwargs)
             if reason is None:
                 reason = capture.insert(session.path, ending)
             if reason is None:
@@ -240,6 +241,15 @@ class TracedFunction:
         from . import report
         report.draw(self, file)
 
+    def save(self, file: Any, general: bool | None = None) -> None:
+        """Write what was captured to one file, for `jitorch.jit.load`: programs as data, weights, a description of inputs and results.
+
+        general: whether it takes other batch sizes; None: where that is sure. RuntimeError for what can't be saved: training
+        steps, results with a history, state of Python.
+        """
+        from .file import save
+        save(self, None, file, general)
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method: bound to the instance."""
         if instance is None:
@@ -249,6 +259,17 @@ class TracedFunction:
 
     def __repr__(self) -> str:
         return f"<traced {getattr(self.original, '__qualname__', self.original)}>"
+
+
+def example_of(args: tuple, kwargs: dict) -> dict | None:
+    """The arguments as a file describes them; None if it can't."""
+    from .file import CantSave, describe
+    tensors: list[Tensor] = []
+    try:
+        found = {"args": [describe(v, tensors) for v in args], "named": [[k, describe(v, tensors)] for k, v in kwargs.items()]}
+    except CantSave:
+        return None
+    return found if len({id(t) for t in tensors}) == len(tensors) else None
 
 
 def shared(tensors: list[Tensor]) -> tuple:
@@ -292,6 +313,28 @@ class TracedModule(Module):
         setattr(self.__dict__["__traced__"] if "__traced__" in self.__dict__ else super(), name, value)
         if name == "training":
             self.__dict__["training"] = value
+
+    @property
+    def replays(self) -> int:
+        """How many calls were replayed."""
+        return self.__dict__["traced"].replays
+
+    def explain(self) -> str:
+        """As of a traced function."""
+        return self.__dict__["traced"].explain()
+
+    def code(self) -> str:
+        """As of a traced function."""
+        return self.__dict__["traced"].code()
+
+    def draw(self, file: Any) -> None:
+        """As of a traced function."""
+        self.__dict__["traced"].draw(file)
+
+    def save(self, file: Any, general: bool | None = None) -> None:
+        """As of a traced function; weights keep their names."""
+        from .file import save
+        save(self.__dict__["traced"], self.__dict__["__traced__"], file, general)
 
     def _get_name(self) -> str:
         return f"Traced{type(self.__dict__['__traced__']).__name__}"

@@ -1,0 +1,188 @@
+"""Programs in files: another process, other batch sizes, damaged files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+import jitorch as torch
+import jitorch.nn as nn
+import jitorch.nn.functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(4 * 4 * 4, 5)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.norm(self.conv(x))), 2)
+        x = self.drop(x).reshape(x.shape[0], -1)
+        return {"logits": self.fc(x), "best": self.fc(x).argmax(1), "rows": x.shape[0]}
+
+
+def traced_net(n=3):
+    torch.manual_seed(0)
+    net = Net().eval()
+    traced = torch.trace(net)
+    with torch.no_grad():
+        for _ in range(3):
+            traced(torch.randn(n, 1, 8, 8))
+    return net, traced
+
+
+def test_loads_and_runs(tmp_path):
+    net, traced = traced_net()
+    torch.jit.save(traced, tmp_path / "model.jt")
+    loaded = torch.jit.load(tmp_path / "model.jt")
+    assert isinstance(loaded, nn.Module) and not loaded.training
+    assert loaded.state_dict().keys() <= net.state_dict().keys() and torch.equal(loaded.fc.weight, net.fc.weight)
+    with torch.no_grad():
+        for n in (3, 7, 2, 1, 64, 3):
+            x = torch.randn(n, 1, 8, 8)
+            mine, real = loaded(x), net(x)
+            assert mine["rows"] == n and torch.equal(mine["best"], real["best"])
+            assert torch.allclose(mine["logits"], real["logits"], atol=1e-6)
+        flipped = torch.randn(8, 8, 1, 3).permute(3, 2, 1, 0)
+        assert torch.allclose(loaded(flipped)["logits"], net(flipped)["logits"], atol=1e-6)
+
+
+def test_another_process_without_the_class(tmp_path):
+    net, traced = traced_net()
+    traced.save(tmp_path / "model.jt")
+    with torch.no_grad():
+        want = net(torch.arange(5 * 64).reshape(5, 1, 8, 8) / 320)["logits"].tolist()
+    code = (
+        "import sys, json, jitorch as torch; m = torch.jit.load(sys.argv[1]); "
+        "print(json.dumps(m(torch.arange(5 * 64).reshape(5, 1, 8, 8) / 320)['logits'].tolist())); "
+        "assert 'test_file' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.jt")], capture_output=True, text=True, check=True)
+    assert torch.allclose(torch.tensor(json.loads(done.stdout)), torch.tensor(want), atol=1e-6)
+
+
+def test_branches_are_saved(tmp_path):
+    f = torch.trace(lambda x: x * 2 if x.sum() > 0 else x - 1)
+    for s in (1.0, 1.0, 1.0, -1.0, -1.0, -1.0):
+        f(torch.full((3,), s))
+    f.save(tmp_path / "f.jt")
+    g = torch.jit.load(tmp_path / "f.jt")
+    assert g(torch.ones(3)).tolist() == [2.0] * 3 and g(-torch.ones(3)).tolist() == [-2.0] * 3
+    with pytest.raises(RuntimeError, match=r"takes \(float32\[3\]\), but got \(float32\[4\]\)"):
+        g(torch.ones(4))
+
+
+def test_a_branch_that_was_never_taken_is_an_error(tmp_path):
+    f = torch.trace(lambda x: x * 2 if x.sum() > 0 else x - 1)
+    for _ in range(3):
+        f(torch.ones(3))
+    f.save(tmp_path / "f.jt")
+    with pytest.raises(RuntimeError, match="other values of a number"):
+        torch.jit.load(tmp_path / "f.jt")(-torch.ones(3))
+
+
+def test_sizes_that_are_compared_are_not_general(tmp_path):
+    f = torch.trace(lambda x: x * 2 if x.shape[0] > 10 else x * 3)
+    for _ in range(3):
+        f(torch.ones(3))
+    f.save(tmp_path / "f.jt")
+    with pytest.raises(RuntimeError, match=r"takes \(float32\[3\]\)"):
+        torch.jit.load(tmp_path / "f.jt")(torch.ones(4))
+    with pytest.raises(RuntimeError, match="not general"):
+        f.save(tmp_path / "f.jt", general=True)
+
+
+def test_dropout_and_statistics_go_on(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    traced = torch.trace(net)
+    with torch.no_grad():
+        for _ in range(3):
+            traced(torch.randn(4, 3))
+    traced.save(tmp_path / "f.jt")
+    loaded = torch.jit.load(tmp_path / "f.jt")
+    x = torch.randn(4, 3)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        want = [net(x), net(x), net[0].running_mean.clone()]
+    torch.manual_seed(5)
+    got = [loaded(x), loaded(x), loaded.get_buffer("0.running_mean") if "running_mean" in loaded._modules["0"]._buffers
+           else loaded.get_parameter("0.running_mean")]  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    with pytest.raises(RuntimeError, match="train mode"):
+        loaded.eval()
+
+
+def test_what_cannot_be_saved_says_why(tmp_path):
+    w = torch.ones(3, requires_grad=True)
+    o = torch.optim.SGD([w], lr=0.1)
+
+    @torch.trace
+    def step(x):
+        o.zero_grad()
+        (w * x).sum().backward()
+        o.step()
+
+    with pytest.raises(RuntimeError, match="nothing is captured"):
+        step.save(tmp_path / "f.jt")
+    for _ in range(4):
+        step(torch.ones(3))
+    with pytest.raises(RuntimeError, match="training step"):
+        step.save(tmp_path / "f.jt")
+    loaded_input = torch.ones(3, requires_grad=True)
+    f = torch.trace(lambda x: x * 2)
+    for _ in range(3):
+        f(torch.ones(3))
+    f.save(tmp_path / "f.jt")
+    with pytest.raises(RuntimeError, match="no gradient"):
+        torch.jit.load(tmp_path / "f.jt")(loaded_input)
+
+
+def members(path):
+    with zipfile.ZipFile(path) as z:
+        return {n: z.read(n) for n in z.namelist()}
+
+
+def write(path, parts):
+    with zipfile.ZipFile(path, "w") as z:
+        for n, data in parts.items():
+            z.writestr(n, data)
+
+
+def test_damaged_files(tmp_path):
+    _, traced = traced_net()
+    good = tmp_path / "model.jt"
+    traced.save(good)
+    data = good.read_bytes()
+    for cut in (0, 10, len(data) // 2, len(data) - 5):
+        (tmp_path / "cut.jt").write_bytes(data[:cut])
+        with pytest.raises(RuntimeError, match="damaged"):
+            torch.jit.load(tmp_path / "cut.jt")
+    flipped = bytearray(data)
+    flipped[len(data) // 3] ^= 255
+    (tmp_path / "bit.jt").write_bytes(flipped)
+    with pytest.raises(RuntimeError, match="damaged"):
+        torch.jit.load(tmp_path / "bit.jt")
+    parts = members(good)
+    changed = {**parts, "program.json": parts["program.json"].replace(b'"relu"', b'"tanh"') + b" "}
+    write(tmp_path / "changed.jt", changed)
+    with pytest.raises(RuntimeError, match="changed after it was saved"):
+        torch.jit.load(tmp_path / "changed.jt")
+    for text, words in (
+        (parts["program.json"].replace(b'"version": 1', b'"version": 99'), "version 99"),
+        (parts["program.json"].replace(b'"max_pool2d', b'"rm_rf').replace(b'"convolution', b'"rm_rf').replace(b'"relu"', b'"rm_rf"'), "rm_rf|damaged"),
+    ):
+        digests = {k: hashlib.sha256(v).hexdigest() for k, v in {**parts, "program.json": text}.items() if k != "digests.json"}
+        write(tmp_path / "new.jt", {**parts, "program.json": text, "digests.json": json.dumps(digests).encode()})
+        with pytest.raises(RuntimeError, match=words):
+            torch.jit.load(tmp_path / "new.jt")(torch.ones(3, 1, 8, 8))
+    with pytest.raises(FileNotFoundError):
+        torch.jit.load(tmp_path / "nowhere.jt")
