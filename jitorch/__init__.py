@@ -57,9 +57,9 @@ def trace(input, *args, **kwargs):
 
 # Imported when first asked for, so that `import jitorch` stays fast.
 LAZY = (
-    *("nn", "optim", "utils", "linalg", "fft", "masked", "signal", "random", "special", "cuda", "jit"),
+    *("nn", "optim", "utils", "linalg", "fft", "masked", "signal", "func", "random", "special", "cuda", "jit"),
 )
-LAZY_NAMES = {"save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
+LAZY_NAMES = {"vmap": "func", "save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
 
 
 def __getattr__(name: str):

@@ -146,7 +146,7 @@ def is_inference_mode_enabled() -> bool:
     """Whether recording is off because of `inference_mode`."""
     from .autograd.node import state
 
-    return getattr(state, "inference", False)
+    return state.inference
 
 
 def sym(convert):

@@ -275,3 +275,12 @@ def test_tiers_agree_bit_for_bit():
         got = draws()
     for a, b in zip(got, want, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_half_precision_and_complex_draws():
+    jitorch.manual_seed(0)
+    z = jitorch.randn(20000, dtype=jitorch.complex64)
+    assert abs(z.abs().square().mean().item() - 1) < 0.05 and abs(z.mean().item()) < 0.05
+    for dtype in (jitorch.float16, jitorch.bfloat16):
+        x = jitorch.rand(1000, dtype=dtype)
+        assert x.dtype is dtype and 0 <= x.min().item() and x.max().item() <= 1 and abs(x.float().mean().item() - 0.5) < 0.05

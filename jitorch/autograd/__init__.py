@@ -133,10 +133,19 @@ class enable_grad(_GradMode):
 
 
 class inference_mode(_GradMode):
-    """As `no_grad`."""
+    """As `no_grad`, with an answer of its own to `is_inference_mode_enabled`."""
 
     def __init__(self, mode: bool = True):
-        self.mode = not mode if isinstance(mode, bool) else False
+        self.inference = mode if isinstance(mode, bool) else True
+        self.mode = not self.inference
+
+    def __enter__(self):
+        super().__enter__()
+        self.was_inference, state.inference = state.inference, self.inference
+
+    def __exit__(self, *exc):
+        super().__exit__(*exc)
+        state.inference = self.was_inference
 
     def __new__(cls, mode=True):
         made = object.__new__(cls)
@@ -184,3 +193,16 @@ def Variable(tensor, requires_grad: bool = False, volatile: bool = False):
         tensor = tensor.detach() if tensor.grad_fn is not None else tensor._alias()
         tensor.requires_grad_(True)
     return tensor
+
+
+def __getattr__(name: str):
+    """What is imported when it is first asked for."""
+    import importlib
+    found = importlib.import_module(".gradcheck", __name__) if name in ("gradcheck", "gradgradcheck", "GradcheckError") else None
+    if found is not None:
+        for n in ("gradcheck", "gradgradcheck", "GradcheckError"):      # the module's own name is taken by its function
+            globals()[n] = getattr(found, n)
+        return globals()[name]
+    if name in ("functional", "graph", "profiler"):
+        return importlib.import_module("." + name, __name__)
+    raise AttributeError(f"module 'jitorch.autograd' has no attribute '{name}'")

@@ -13,6 +13,7 @@ NUMBERS = frozenset((int, float, bool, complex))        # the types of operands 
 
 class _State(threading.local):
     enabled = True          # is the backward graph recorded
+    inference = False       # is it not recorded because of inference_mode
     anomaly = False
 
 

@@ -205,8 +205,13 @@ def float_draw(op: Op, shape, dtype, generator):
     shape = tuple(shape)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    if dtype.category != FLOAT:
+    if dtype.category < FLOAT:
         raise NotImplementedError(f"\"{op.name}\" not implemented for '{dtype.label}'")
+    if dtype in dtypes.HALVES:
+        return float_draw(op, shape, float32, generator).to(dtype)
+    if dtype.is_complex:        # both parts are drawn; a normal variable has variance 1 as a whole
+        pair = float_draw(op, (*shape, 2), dtype.to_real(), generator)
+        return PUBLIC["view_as_complex"](pair * math.sqrt(0.5) if op is normal_op else pair).clone()
     return apply(op, source(generator).advance(count(shape) * (2 if dtype is float64 else 1)), (shape, dtype))
 
 

@@ -1,0 +1,316 @@
+"""Functions of functions: gradients, Jacobians, maps over a batch, modules called with other parameters. As `torch.func`.
+
+`vmap` runs its function once for each slice and stacks the results, all of it recorded in one program: what it gives is right for every
+function that gives tensors, and it costs as much as a loop.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from contextlib import contextmanager
+
+from . import autograd
+from .ops.dispatch import PUBLIC
+from .utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+__all__ = ["functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "stack_module_state", "vjp", "vmap"]
+
+_level = threading.local()
+
+
+@contextmanager
+def nested():
+    """Counts how deep transforms are in one another; gives whether this one is the outermost."""
+    depth = getattr(_level, "depth", 0)
+    _level.depth = depth + 1
+    try:
+        yield depth == 0
+    finally:
+        _level.depth = depth
+
+
+def is_tensor(x) -> bool:
+    return hasattr(x, "_meta")
+
+
+def tracked(tree):
+    """A tree whose tensors can be differentiated in, tied to the history of those given."""
+    return tree_map(lambda x: (x.view_as(x) if x.requires_grad else x.detach().requires_grad_(True)) if is_tensor(x) and x.dtype.differentiable else x, tree)
+
+
+def settled(tree, outermost: bool, given):
+    """Results without history, unless what was given has one or a transform around this one needs it."""
+    if not outermost or any(is_tensor(x) and x.requires_grad for x in tree_flatten(given)[0]):
+        return tree
+    return tree_map(lambda x: x.detach() if is_tensor(x) else x, tree)
+
+
+def gradients_of(output, xs: list, v=None) -> list:
+    outputs = output if isinstance(output, list) else [output]
+    live = [(o, w) for o, w in zip(outputs, v or [None] * len(outputs), strict=True) if o.requires_grad]
+    if not live:
+        return [PUBLIC["zeros_like"](x) for x in xs]
+    found = autograd.grad([o for o, _ in live], xs, None if v is None else [w for _, w in live], create_graph=True, allow_unused=True)
+    return [PUBLIC["zeros_like"](x) if g is None else g for x, g in zip(xs, found, strict=True)]
+
+
+def grad_and_value(func, argnums=0, has_aux: bool = False):
+    """A function that gives (gradient, value) of func in its argument argnums (or arguments, a tuple); with has_aux
+    (gradient, (value, auxiliary)). RuntimeError unless func gives one number.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        with autograd.enable_grad(), nested() as outermost:
+            inner = list(args)
+            for i in numbers:
+                inner[i] = tracked(args[i])
+            output = func(*inner, **kwargs)
+            aux = None
+            if has_aux:
+                if not (isinstance(output, tuple) and len(output) == 2):
+                    raise RuntimeError(f"grad_and_value(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True, but got {output}")
+                output, aux = output
+            if not is_tensor(output):
+                raise RuntimeError(f"Expected f to return a Tensor, but it returned {type(output)}")
+            if output.ndim:
+                raise RuntimeError(f"Expected f to return a scalar tensor with no dims, got a tensor with {output.ndim} dims. "
+                                   "Maybe you wanted to use the vjp or jacrev APIs instead?")
+            flat, spec = tree_flatten([inner[i] for i in numbers])
+            places = [k for k, x in enumerate(flat) if is_tensor(x) and x.requires_grad]
+            for k, g in zip(places, gradients_of(output, [flat[k] for k in places]), strict=True):
+                flat[k] = g
+            found = tree_unflatten(flat, spec)
+            result = (found[0] if isinstance(argnums, int) else tuple(found), (output, aux) if has_aux else output)
+            return settled(result, outermost, (args, kwargs))
+
+    return wrapper
+
+
+def grad(func, argnums=0, has_aux: bool = False):
+    """A function that gives the gradient of func, which gives one number.
+
+    >>> import jitorch as torch
+    >>> torch.func.grad(torch.func.grad(lambda x: x ** 3))(torch.tensor(2.))
+    tensor(12.)
+    """
+    both = grad_and_value(func, argnums, has_aux)
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        found, value = both(*args, **kwargs)
+        return (found, value[1]) if has_aux else found
+
+    return wrapper
+
+
+def vjp(func, *primals, has_aux: bool = False):
+    """(func(*primals), a function that multiplies vectors shaped as its result with the Jacobian[, auxiliary])."""
+    with autograd.enable_grad(), nested() as outermost:
+        inner = tracked(primals)
+        output = func(*inner)
+        aux = None
+        if has_aux:
+            output, aux = output
+        outs, out_spec = tree_flatten(output)
+        xs, spec = tree_flatten(inner)
+
+    def product(*cotangents, retain_graph: bool = True, create_graph: bool | None = None):
+        given = cotangents[0] if len(cotangents) == 1 else cotangents
+        with autograd.enable_grad():
+            found = gradients_of(outs, xs, tree_flatten(given)[0])
+        return settled(tree_unflatten(found, spec), outermost, (primals, given))
+
+    result = settled(tree_unflatten(outs, out_spec), outermost, primals)
+    return (result, product, aux) if has_aux else (result, product)
+
+
+def jvp(func, primals, tangents, *, strict: bool = False, has_aux: bool = False):
+    """(func(*primals), the Jacobian times the tangents[, auxiliary]); by differentiating the backward pass."""
+    with autograd.enable_grad(), nested() as outermost:
+        inner = tracked(tuple(primals))
+        output = func(*inner)
+        aux = None
+        if has_aux:
+            output, aux = output
+        outs, out_spec = tree_flatten(output)
+        xs, _ = tree_flatten(inner)
+        dummies = [PUBLIC["zeros_like"](o).detach().requires_grad_(True) for o in outs]
+        first = gradients_of(outs, xs, dummies)
+        found = gradients_of(first, dummies, tree_flatten(tuple(tangents))[0])
+        result = settled((tree_unflatten(outs, out_spec), tree_unflatten(found, out_spec)), outermost, (primals, tangents))
+    return (*result, aux) if has_aux else result
+
+
+def linearize(func, *primals):
+    """(func(*primals), the function that maps tangents to the Jacobian times them)."""
+    value, _ = jvp(func, primals, tree_map(PUBLIC["zeros_like"], primals))
+    return value, lambda *tangents: jvp(func, primals, tangents)[1]
+
+
+def jacrev(func, argnums=0, has_aux: bool = False, *, chunk_size=None, _preallocate_and_copy: bool = False):
+    """A function that gives the Jacobian of func in an argument (or in several): the result's shape, then the argument's."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        with autograd.enable_grad(), nested() as outermost:
+            inner = list(args)
+            for i in numbers:
+                inner[i] = tracked(args[i])
+            output = func(*inner, **kwargs)
+            aux = None
+            if has_aux:
+                output, aux = output
+            xs, spec = tree_flatten([inner[i] for i in numbers])
+            outs, out_spec = tree_flatten(output)
+            made = []
+            for out in outs:
+                rows = [gradients_of(element, xs) for element in out.reshape(-1).unbind(0)]
+                parts = [PUBLIC["stack"]([r[k] for r in rows]).reshape((*out.shape, *x.shape)) if rows else x.new_zeros((*out.shape, *x.shape))
+                         for k, x in enumerate(xs)]
+                found = tree_unflatten(parts, spec)
+                made.append(found[0] if isinstance(argnums, int) else tuple(found))
+            result = settled(tree_unflatten(made, out_spec), outermost, (args, kwargs))
+        return (result, aux) if has_aux else result
+
+    return wrapper
+
+
+def jacfwd(func, argnums: int = 0, has_aux: bool = False, *, randomness: str = "error"):
+    """As `jacrev`."""
+    return jacrev(func, argnums, has_aux)
+
+
+def hessian(func, argnums=0):
+    """A function that gives the second derivatives of func."""
+    return jacrev(jacrev(func, argnums), argnums)
+
+
+# -- maps over a batch -------------------------------------------------------------------------------------------------
+def spread_dims(dims, tree, spec):
+    """One entry of in_dims (or out_dims) for each leaf of a tree."""
+    if dims is None or isinstance(dims, int):
+        return [dims] * len(tree_flatten(tree)[0])
+    kids = list(dims.values()) if isinstance(dims, dict) else list(dims)
+    below = list(tree.values()) if isinstance(tree, dict) else list(tree)
+    if len(kids) != len(below):
+        raise ValueError(f"vmap: in_dims is not compatible with the structure of inputs: {dims}")
+    return [d for k, t in zip(kids, below, strict=True) for d in spread_dims(k, t, spec)]
+
+
+def vmap(func, in_dims=0, out_dims=0, randomness: str = "error", *, chunk_size=None):
+    """A function that maps func over a dimension of its arguments (in_dims: which; None: the argument is not mapped) and stacks the results
+    along out_dims. ValueError where sizes or structures don't fit.
+
+    >>> import jitorch as torch
+    >>> torch.vmap(torch.dot)(torch.ones(3, 2), torch.ones(3, 2))
+    tensor([2., 2., 2.])
+    """
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        flat, spec = tree_flatten(args)
+        dims = spread_dims(in_dims, args, spec)
+        extra, extra_spec = tree_flatten(kwargs)
+        flat, dims = [*flat, *extra], [*dims, *([0] * len(extra))]
+        sizes = set()
+        for x, d in zip(flat, dims, strict=True):
+            if d is None:
+                continue
+            if not is_tensor(x):
+                raise ValueError(f"vmap({getattr(func, '__name__', func)}): Got in_dim={d} for an input but the input is of type {type(x)}. "
+                                 "We cannot vmap over non-Tensor arguments, please use None as the respective in_dim")
+            if not -x.ndim <= d < x.ndim:
+                raise ValueError(f"vmap: Got in_dim={d} for some input, but that input is a Tensor of dimensionality {x.ndim} so expected in_dim to satisfy "
+                                 f"-{x.ndim} <= in_dim < {x.ndim}.")
+            sizes.add(x.shape[d])
+        if not sizes:
+            raise ValueError("vmap: at least one Tensor must be mapped over")
+        if len(sizes) > 1:
+            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for the mapped dimension")
+        n = sizes.pop()
+        slices = [[x] * n if d is None else list(x.unbind(d)) for x, d in zip(flat, dims, strict=True)]
+        if n == 0:
+            raise ValueError("vmap: the mapped dimension has size 0")
+        results = []
+        for i in range(n):
+            given = [s[i] for s in slices]
+            positional = tree_unflatten(given[: len(given) - len(extra)], spec)
+            named = tree_unflatten(given[len(given) - len(extra) :], extra_spec)
+            results.append(func(*positional, **named))
+        out_spec = tree_flatten(results[0])[1]
+        leaves = [tree_flatten(r)[0] for r in results]
+        for x in leaves[0]:
+            if not is_tensor(x):
+                raise ValueError(f"vmap: `f` must only return Tensors, got type {type(x)} as a return.")
+        where = spread_dims(out_dims, results[0], out_spec)
+        stacked = [leaves[0][k] if d is None else PUBLIC["stack"]([row[k] for row in leaves], d) for k, d in enumerate(where)]
+        return tree_unflatten(stacked, out_spec)
+
+    return wrapper
+
+
+# -- modules -----------------------------------------------------------------------------------------------------------
+def functional_call(module, parameter_and_buffer_dicts, args=None, kwargs=None, *, tie_weights: bool = True, strict: bool = False):
+    """module(*args, **kwargs) with other tensors under the names of its parameters and buffers (a dict, or several).
+
+    RuntimeError with strict for names that are missing or unknown.
+
+    >>> import jitorch as torch
+    >>> layer = torch.nn.Linear(1, 1, bias=False)
+    >>> torch.func.functional_call(layer, {"weight": torch.tensor([[3.]])}, torch.ones(1, 1))
+    tensor([[3.]])
+    """
+    dicts = [parameter_and_buffer_dicts] if isinstance(parameter_and_buffer_dicts, dict) else list(parameter_and_buffer_dicts)
+    given: dict = {}
+    for d in dicts:
+        for key in d:
+            if key in given:
+                raise ValueError(f"{key} appears in multiple dictionaries; behavior of functional call is ambiguous")
+        given.update(d)
+    named = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers(remove_duplicate=False))}
+    if strict and set(given) != set(named):
+        raise RuntimeError(f"Error(s) in loading state_dict: missing {sorted(set(named) - set(given))}, unexpected {sorted(set(given) - set(named))}")
+    for key in given:
+        if key not in named:
+            raise AttributeError(f"{type(module).__name__} has no attribute `{key}`")
+    if tie_weights:
+        chosen = {id(named[key]): value for key, value in given.items()}
+        given = {key: given.get(key, chosen.get(id(t))) for key, t in named.items() if key in given or id(t) in chosen}
+    undo = []
+    try:
+        for key, value in given.items():
+            path, _, name = key.rpartition(".")
+            owner = module.get_submodule(path)
+            table = owner._parameters if name in owner._parameters else owner._buffers
+            undo.append((table, name, table[name]))
+            table[name] = value
+        args = () if args is None else args if isinstance(args, tuple) else (args,)
+        return module(*args, **(kwargs or {}))
+    finally:
+        for table, name, was in reversed(undo):
+            table[name] = was
+
+
+def stack_module_state(models):
+    """(parameters, buffers) of modules of one kind, each stacked along a new first dimension."""
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if len({type(m) for m in models}) > 1:
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+    parameters = {name: PUBLIC["stack"]([dict(m.named_parameters())[name].detach() for m in models]).requires_grad_(p.requires_grad)
+                  for name, p in models[0].named_parameters()}
+    buffers = {name: PUBLIC["stack"]([dict(m.named_buffers())[name] for m in models]) for name, _ in models[0].named_buffers()}
+    return parameters, buffers
+
+
+def functionalize(func, *, remove: str = "mutations"):
+    """func itself: in-place operations are recorded as new values anyway."""
+    return func
+
+
