@@ -9,7 +9,7 @@ from math import prod
 
 from ..dtypes import BOOL, FLOAT
 from ..graph.ir import broadcast
-from ..graph.record import Meta
+from ..graph.record import Meta, count
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import write_out
 from .views import diagonal, expand, permute_op, reshape, transpose_op, unsqueeze, wrap_dim
@@ -97,6 +97,46 @@ matmul_op = Op(
     vjp=matmul_vjp,
     saves="01",
     grad_name="MmBackward0",
+)
+
+
+def linear_infer(x, w, bias=None):
+    product = matmul_infer(x, Meta((*w.shape[:-2], w.shape[-1], w.shape[-2]), w.dtype))
+    return product if bias is None else Meta(broadcast([product.shape, bias.shape]), product.dtype)
+
+
+def linear_reference(x, w, bias=None):
+    product = matmul_reference(x, w.swapaxes(-1, -2))
+    return product if bias is None else product + bias
+
+
+def linear_lower(b, x, w, bias=None):
+    shape = (*x.shape[:-1], w.shape[0])
+    product = matmul_lower(b, x, b.permute(w, (1, 0))) if count(shape) and x.shape[-1] else b.full(shape, 0, x.dtype)
+    return product if product is None or bias is None else product + bias
+
+
+def linear_vjp(ctx, g):
+    x, w = ctx.metas[:2]
+    to_x = apply(matmul_op, (g, ctx.input(1))) if ctx.needs[0] else None
+    to_w = None
+    if ctx.needs[1]:        # in the layout of the weight, not transposed: it is going to be its `.grad`
+        rows, of_rows = ctx.input(0), g
+        if len(x.shape) > 2:
+            rows = reshape(rows, (prod(x.shape[:-1]), x.shape[-1]))
+            of_rows = reshape(g, (prod(x.shape[:-1]), w.shape[0]))
+        to_w = apply(matmul_op, (mT(of_rows), rows))
+    return (to_x, to_w, g)[: len(ctx.needs)]
+
+
+linear_op = Op(
+    "linear",
+    infer=linear_infer,
+    reference=linear_reference,
+    lower=linear_lower,
+    vjp=linear_vjp,
+    saves="01",
+    grad_name="AddmmBackward0",
 )
 
 
@@ -583,6 +623,11 @@ def expanded_to(x, labels, order):
 def linear(input, weight, bias=None):
     """input @ weight.T + bias: (..., K) with weight (N, K) is (..., N)."""
     need_tensors("linear", input, weight)
+    if input.ndim > 1 and weight.ndim == 2:
+        if bias is None:
+            return apply(linear_op, (input, weight))
+        if bias.ndim == 1 and bias.dtype is input.dtype and bias.shape[0] in (1, weight.shape[0]):
+            return apply(linear_op, (input, weight, bias))
     if weight.ndim == 1:
         result = matmul(input, weight)
     else:

@@ -206,6 +206,8 @@ for _row in ELEMENTWISE:
 
 def matched(*tensors):
     """The tensors in their common dtype; None stays."""
+    if all([t is None or t._meta.dtype is tensors[0]._meta.dtype for t in tensors]):
+        return tensors
     d = None
     for t in tensors:
         if t is not None:

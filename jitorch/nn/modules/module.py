@@ -374,10 +374,10 @@ class Module:
     # -- attributes ----------------------------------------------------------------------------------------------------
     def __getattr__(self, name: str):
         state = self.__dict__
-        for table in ("_parameters", "_buffers", "_modules"):
-            held = state.get(table)
-            if held is not None and name in held:
-                return held[name]
+        if "_modules" in state:                 # set last, by Module.__init__
+            for table in (state["_parameters"], state["_buffers"], state["_modules"]):
+                if name in table:
+                    return table[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value) -> None:
