@@ -25,8 +25,8 @@ class Array(NamedTuple):
     classes: int = 0
 
     def make(self, seed: int) -> np.ndarray:
-        """The same memory for every framework; no case writes to its inputs."""
-        return numbers(self, seed)
+        """The same numbers for every framework. A copy: what NumPy still holds, jitorch has to read at once, unfused."""
+        return numbers(self, seed).copy()
 
 
 @lru_cache(maxsize=4)       # those of one case

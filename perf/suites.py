@@ -588,7 +588,7 @@ SUITES = {
     "training": Suite(training, ("torch", "compile")),
     "inference": Suite(inference, ("torch", "compile")),
     "kernels": Suite(kernels, ("torch", "compile", "jax")),
-    "threads": Suite(threads, ("torch", "compile")),
+    "threads": Suite(threads, ("torch", "compile"), quick=False),
     "compiling": Suite(compiling, ("torch", "compile"), quick=False),
     "memory": Suite(memory, ("torch", "compile")),
 }
