@@ -39,6 +39,7 @@ from .tail import READERS, ReadValue, result_of
 from .world import World, alike
 
 LARGEST_READ = 512      # bytes
+GRAD_MODES = frozenset(("no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "requires_grad", "requires_grad_"))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ class Session:
         for i, g in enumerate(self.grads):
             if g is not None:
                 self.know(g._storage, ("grad", i))
-        self.counts = [(s, o, [s.get(k) for k in o.counts]) for o in world.optimizers for s in o.state.values() if isinstance(s, dict)]
+        self.counts = [(s, o, [s.get(k) for k in o.counts], tuple(s)) for o in world.optimizers for s in o.state.values() if isinstance(s, dict)]
         self.schedules = [(s, dict(s.__dict__)) for s in world.schedulers]
 
     def know(self, storage: Storage, place: tuple) -> None:
@@ -484,6 +485,11 @@ class Session:
                 self.fail(f"the numbers of {node.op.name} can't be followed")
         return found
 
+    def sees_gradients(self) -> bool:
+        """Whether the call can have looked at `.grad` of anything: by a name in its code, or in a backward pass or an optimizer."""
+        names = self.world.learned.names
+        return self.world.learned.every or bool(self.world.optimizers) or any("grad" in n or n == "backward" for n in names - GRAD_MODES)
+
     # -- the end ---------------------------------------------------------------------------------------------------
     def finish(self, result: Any) -> Ending | None:
         """How the call ended; None (and a `reason`) if that can't be done again."""
@@ -510,7 +516,9 @@ class Session:
             if not check.holds():
                 self.fail(f"changes {check.name}")
                 return
-        for s, o, before in self.counts:
+        for s, o, before, keys in self.counts:
+            if tuple(s) != keys:
+                self.fail(f"{type(o).__name__} begins a state")
             if id(s) not in self.stepping and [s.get(k) for k in o.counts] != before:
                 self.fail(f"{type(o).__name__} counts steps in a way that is not captured")
         for schedule, held in self.schedules:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+from operator import is_not
 from sys import getrefcount
 from typing import Any
 
@@ -19,6 +21,7 @@ from .capture import Diverged, Draw, Ending, Event, Read, Run, Session, Slot, St
 from .world import Check, World, alike, compiled_checks
 
 PLAIN_RUN = Program.run
+NOTHING = repeat(None)
 BRANCHES = 8        # values of one read that get a path of their own
 
 
@@ -253,8 +256,7 @@ class Capture:
         self.watched, self.announced = world.watched, world.announced
         self.first_broken = compiled_checks(self.watched)
         self.structure = -1
-        self.has_grad = [g is not None for g in session.grads]
-        self.grad_metas: list[Any] = [None if g is None else g._meta for g in session.grads]
+        self.watch_gradients(session)
         self.exact = {i: (t._meta.offset, t._storage.meta.shape) for i in session.exact for t in [session.arguments[i]]}
         self.held_storages = {id(t._storage) for t in world.tensors}
         self.aliases = [id(t._storage) if id(t._storage) in self.held_storages else 0 for t in session.arguments]
@@ -264,8 +266,19 @@ class Capture:
         self.stale: str | None = None                   # why no call will fit any more
         self.replays = 0
         self.learned = len(world.learned.codes)
-        owners = session.tensors
-        self.watch_grads = [i for i, t in enumerate(owners) if t._rg]
+
+    def watch_gradients(self, session: Session) -> None:
+        """Whether a gradient is there is a guard, for what can have one; its shape too, where a program reads it."""
+        places = {place for e in session.path if isinstance(e, Run) for place, _, _ in e.leaves}
+        places.update(e.look.place for e in session.path if isinstance(e, (LookEvent, Read)))
+        watched = session.tensors if session.sees_gradients() else []
+        pairs = [(t, g) for t, g in zip(watched, session.grads, strict=False) if t._rg]
+        own = {id(t) for t in session.arguments}
+        self.with_grad = [t for t, g in pairs if g is not None and id(t) not in own]
+        self.without_grad = [t for t, g in pairs if g is None and id(t) not in own]
+        self.argument_grads = [(i, g is not None) for i, (t, g) in enumerate(zip(session.arguments, session.grads, strict=False))
+                               if watched and t._rg]  # fmt: skip
+        self.grad_metas = [(i, g._meta) for i, g in enumerate(session.grads) if g is not None and ("grad", i) in places]
 
     def fits(self, arguments: list[Tensor]) -> Check | str | None:
         """None, or what does not hold."""
@@ -278,12 +291,14 @@ class Capture:
         broken = self.first_broken()
         if broken is not None:
             return broken
-        n = self.arguments
-        for i in self.watch_grads:
-            g: Any = (arguments[i] if i < n else self.held[i - n]).grad
-            if (g is not None) is not self.has_grad[i]:
-                return "a gradient is there, or isn't"
-            if g is not None and g._meta is not self.grad_metas[i] and g._meta.key != self.grad_metas[i].key:
+        if not all(map(is_not, [t.grad for t in self.with_grad], NOTHING)) or any(map(is_not, [t.grad for t in self.without_grad], NOTHING)):
+            return "a gradient is there, or isn't"
+        for i, there in self.argument_grads:
+            if (arguments[i].grad is not None) is not there:
+                return "an argument has a gradient, or hasn't"
+        for i, meta in self.grad_metas:
+            g: Any = (arguments[i] if i < self.arguments else self.held[i - self.arguments]).grad
+            if g._meta is not meta and g._meta.key != meta.key:
                 return "a gradient has another shape"
         for i, held in self.exact.items():
             t = arguments[i]

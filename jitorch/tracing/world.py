@@ -21,8 +21,9 @@ import re
 import sys
 import types
 from collections.abc import Callable
+from itertools import chain
 from math import copysign
-from operator import is_
+from operator import is_, itemgetter
 from pathlib import PurePath
 from typing import Any
 
@@ -114,7 +115,7 @@ HOLDS: dict[str, Callable[[Any, Any, Any], bool]] = {
     "type": lambda o, k, v: type(o) is v,
     "array": lambda a, k, v: (a.shape, a.dtype, a.tobytes()) == v,
     "settings": lambda g, k, v: settings_of(g) == v,
-    "state": lambda s, k, v: alike([x for n, x in s.items() if n not in k], v),
+    "states": lambda states, keys, v: alike([s.get(k, MISSING) for s in states for k in keys], v),
     "tensor": lambda t, k, v: alike(facts_of(t), v),
 }
 
@@ -287,17 +288,19 @@ class World:
             self.stack += [(v, f"{where}[{k!r}]") for k, v in g.items() if k != "params"]
         counts = () if exact else o.counts
         self.watch("dict", o.state, tuple(o.state), tuple(o.state.values()), f"{name}.state")
-        for p, s in o.state.items():
+        alike_states: dict[tuple, list[dict]] = {}
+        for s in o.state.values():
             if not isinstance(s, dict):
                 self.fail(f"{name}.state has an entry of type {type(s).__name__}")
                 continue
-            held = tuple([v for k, v in s.items() if k not in counts])
-            if held:
-                self.watch("state", s, counts, held, f"{name}.state of {list(p.shape) if isinstance(p, Tensor) else p}")
+            alike_states.setdefault(tuple([k for k in s if k not in counts]), []).append(s)
             self.stack += [(v, f"{name}.state[...][{k!r}]") for k, v in s.items() if isinstance(v, Tensor)]
             for v in s.values():
                 if not isinstance(v, (*PLAIN, Tensor)):
                     self.fail(f"{name}.state holds a {type(v).__name__}")
+        for keys, states in alike_states.items():
+            if keys:
+                self.watch("states", states, keys, [s[k] for s in states for k in keys], f"{name}.state ({', '.join(map(str, keys))})")
         for k, v in o.__dict__.items():
             if k in ("param_groups", "state", "defaults"):
                 continue
@@ -475,7 +478,7 @@ def module_kind(m: types.ModuleType) -> str:
 # -- the function that a call runs -------------------------------------------------------------------------------------
 def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
     """A function that returns the first check that does not hold, or None. Written out, since it runs in every call."""
-    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "MISSING": MISSING, "checks": checks}
+    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "chain": chain, "MISSING": MISSING, "checks": checks}
     lines = ["def first_broken():", "  try:"]
     for i, c in enumerate(checks):
         names[f"h{i}"], names[f"k{i}"], names[f"v{i}"] = c.holder, c.key, c.value
@@ -507,17 +510,16 @@ def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
                 tests.append(f"{now} is not v{i}_{len(tests)}" if plain else f"{'' if not value else 'not '}{now}")
             lines.append(f"    if ({' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
             continue
-        elif c.kind == "state":
-            held = [k for k in c.holder if k not in c.key]
-            tests = [f"h{i}.get({k!r}) is not v{i}_{n}" for n, k in enumerate(held)]
-            names.update({f"v{i}_{n}": c.holder[k] for n, k in enumerate(held)})
-            lines.append(f"    if (len(h{i}) != {len(c.holder)} or {' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
+        elif c.kind == "states":
+            names[f"g{i}"] = itemgetter(*c.key)
+            now = f"map(g{i}, h{i})" if len(c.key) == 1 else f"chain.from_iterable(map(g{i}, h{i}))"
+            lines.append(f"    if not all(map(is_, {now}, v{i})) and not checks[{i}].holds(): return checks[{i}]")
             continue
         else:
             lines.append(f"    if not checks[{i}].holds(): return checks[{i}]")
             continue
         lines.append(f"    if {now} is not v{i} and not same({now}, v{i}): return checks[{i}]")
-    lines += ["    return None", "  except (ValueError, AttributeError):         # an emptied cell, a deleted attribute",
+    lines += ["    return None", "  except (ValueError, AttributeError, KeyError):         # an emptied cell, a deleted attribute",
               "    return next((c for c in checks if not c.holds()), None)"]
     exec(compile("\n".join(lines), "<guards>", "exec"), names)
     return names["first_broken"]
