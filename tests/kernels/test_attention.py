@@ -38,7 +38,7 @@ def agree(arrays, mask=None, view=lambda x: x, **kwargs):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("queries, keys", [(1, 1), (5, 3), (64, 128), (65, 129), (200, 300), (300, 140)])
+@pytest.mark.parametrize("queries, keys", [(1, 1), (5, 3), (128, 256), (65, 129), (129, 260), (300, 140)])
 def test_sizes(queries, keys, causal, dtype):
     for width, value_width in ((64, 64), (5, 7), (33, 40), (1, 1)):
         shapes = (2, 3, queries, width), (2, 3, keys, width), (2, 3, keys, value_width)
@@ -55,10 +55,10 @@ def test_masks(shape, kind):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_see_nothing_are_zeros(dtype):
-    allowed = np.random.default_rng(0).random((70, 150)) < 0.5
+    allowed = np.random.default_rng(0).random((70, 300)) < 0.5
     allowed[[0, 9, 64, 69]] = False
-    allowed[5, :128] = False                # nothing in the first block of keys
-    arrays = operands((2, 70, 16), (2, 150, 16), (2, 150, 24), dtype=dtype)
+    allowed[5, :256] = False                # nothing in the first block of keys
+    arrays = operands((2, 70, 16), (2, 300, 16), (2, 300, 24), dtype=dtype)
     agree(arrays, allowed)
     with config.using(tier="compiled"):
         out, dq, _, _ = outcome(jitorch, arrays, allowed)
@@ -138,4 +138,5 @@ def test_blocks_are_whole_tiles():
     """What the source takes for granted."""
     for dtype in ("float32", "float64"):
         rows, lanes = attention.tile(dtype)
-        assert attention.KEYS % (2 * lanes) == attention.KEYS % rows == attention.QUERIES % rows == rows % 4 == 0
+        for queries, keys in (attention.FORWARD_BLOCK, attention.BACKWARD_BLOCK):
+            assert keys % (2 * lanes) == keys % rows == queries % rows == rows % 4 == 0

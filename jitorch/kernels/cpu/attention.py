@@ -23,7 +23,9 @@ from . import contraction
 from .codegen import Kernel
 from .expressions import SUFFIX
 
-QUERIES, KEYS = 64, 128  # of a block
+# Queries and keys of a block. What is packed of it stays in the second-level cache, and serves long enough that packing
+# does not show; the other direction holds five arrays for each key.
+FORWARD_BLOCK, BACKWARD_BLOCK = (128, 256), (64, 128)
 TASK = 2_000_000  # multiplications worth a task of their own
 GIGAFLOPS = 80  # of one core, roughly, to say how long a task takes
 
@@ -110,20 +112,20 @@ BATCH = """        i2, i1, i0 = int64(batch % n2), int64(batch // n2 % n1), int6
 """
 MASK = "        allowed = at(mask, i0 * mask0 + i1 * mask1 + i2 * mask2)\n"
 
-# a line of scores, scaled and masked up to `limit`
+# a line of scores, masked up to `limit`
 MASKED = {
     None: "",
     "float": """
     {pad}sight = at(allowed, {row} * mask_row + j0)
     {pad}for j in range(uint64(limit)):
     {pad}    independent()
-    {pad}    line[j] = line[j] * scale + sight[j]
+    {pad}    line[j] = line[j] + sight[j]
 """,
     "bool": """
     {pad}sight = at(allowed, {row} * mask_row + j0)
     {pad}for j in range(uint64(limit)):
     {pad}    independent()
-    {pad}    line[j] = select(sight[j] != 0, line[j] * scale, {real}(-np.inf))
+    {pad}    line[j] = select(sight[j] != 0, line[j], {real}(-np.inf))
 """,
 }
 
@@ -150,6 +152,8 @@ def kernel(args, lo, hi):
 {batch}
         rows = min(queries - first, {QUERIES})
         pack_turned(turned_q, at(query, first * q_row), q_row, rows, width, {R})
+        for i in range((rows + {R} - 1) // {R} * {R} * width):
+            turned_q[i] = turned_q[i] * scale
         for i in range({QUERIES} * {C} * panels):
             sums[i] = {real}(0)
         for i in range({QUERIES}):
@@ -173,11 +177,11 @@ def kernel(args, lo, hi):
                     line = at(tile, r * {KEYS})
                     limit = {limit}
 {masked}
+                    for j in range(uint64(limit), uint64(wide)):
+                        line[j] = {real}(-np.inf)
                     peak = {real}(-np.inf)
                     for j in range(uint64(wide)):
-                        x = select(int64(j) < limit, line[j]{scaled}, {real}(-np.inf))
-                        line[j] = x
-                        peak = rmax(peak, x)
+                        peak = rmax(peak, line[j])
                     before = highest[p * {R} + r]
                     now = rmax(before, peak)
                     shift = select(now == {real}(-np.inf), {real}(0), now)
@@ -269,6 +273,8 @@ def kernel(args, lo, hi):
             while first < queries:
                 rows = min(queries - first, {QUERIES})
                 pack_turned(turned_q, at(query, first * q_row), q_row, rows, width, {R})
+                for i in range((rows + {R} - 1) // {R} * {R} * width):
+                    turned_q[i] = turned_q[i] * scale
                 pack_turned(turned_g, at(grad, first * g_row), g_row, rows, value_width, {R})
                 pack_rows(panels_q, at(query, first * q_row), q_row, rows, width, {QUERIES})
                 pack_rows(panels_g, at(grad, first * g_row), g_row, rows, value_width, {QUERIES})
@@ -286,8 +292,10 @@ def kernel(args, lo, hi):
 {masked}
                         shift = lse[int64(batch) * queries + top + r]
                         mean = delta[int64(batch) * queries + top + r]
+                        for j in range(uint64(limit), uint64(wide)):
+                            line[j] = {real}(-np.inf)
                         for j in range(uint64(wide)):
-                            x = exp_{s}(select(int64(j) < limit, line[j]{scaled}, {real}(-np.inf)) - shift)
+                            x = exp_{s}(line[j] - shift)
                             line[j] = x
                             slope[j] = x * (slope[j] - mean)
                         for j in range(uint64(wide), uint64(all_wide)):
@@ -326,12 +334,13 @@ def forward(problem: Problem, operands: dict[str, tuple], results: dict[str, tup
     rows, lanes = tile(p.dtype)
     columns = 2 * lanes
     wide = -(-p.value_width // columns) * columns
-    part = (QUERIES + KEYS) * (p.width + wide) + rows * KEYS + 2 * QUERIES
-    blocks = -(-p.queries // QUERIES)
+    queries, keys = FORWARD_BLOCK
+    part = (queries + keys) * (p.width + wide) + rows * keys + 2 * queries
+    blocks = -(-p.queries // queries)
     writer = Words(p, operands, results, scale, part, slots)
     writer.numbers(blocks=blocks)
     work = max(1, 2 * p.multiplications // blocks)
-    return writer.kernel(FORWARD, "attend", p.batch[0] * p.batch[1] * p.batch[2] * blocks, work, {
+    return writer.kernel(FORWARD, "attend", FORWARD_BLOCK, p.batch[0] * p.batch[1] * p.batch[2] * blocks, work, {
         "end": "min(first + rows, keys)" if p.causal else "keys",
     })
 
@@ -342,14 +351,15 @@ def backward(problem: Problem, operands: dict[str, tuple], results: dict[str, tu
     rows, lanes = tile(p.dtype)
     columns = 2 * lanes
     wide, value_wide = (-(-n // columns) * columns for n in (p.width, p.value_width))
-    part = (KEYS * (p.width + p.value_width + 2 * wide + value_wide) + QUERIES * (p.width + p.value_width + wide + value_wide)
-            + 2 * QUERIES * KEYS + rows * columns)
+    queries, keys = BACKWARD_BLOCK
+    part = (keys * (p.width + p.value_width + 2 * wide + value_wide) + queries * (p.width + p.value_width + wide + value_wide)
+            + 2 * queries * keys + rows * columns)
     batches = p.batch[0] * p.batch[1] * p.batch[2]
-    part_keys = -(-p.keys // (KEYS * p.parts)) * KEYS  # a part is whole blocks
+    part_keys = -(-p.keys // (keys * p.parts)) * keys  # a part is whole blocks
     writer = Words(p, operands, results, scale, part, slots)
     writer.numbers(batches=batches, part_keys=part_keys)
-    return writer.kernel(BACKWARD, "attend_back", batches * p.parts, max(1, 5 * p.multiplications // p.parts), {
-        "first": f"j0 // {QUERIES} * {QUERIES}" if p.causal else "0",
+    return writer.kernel(BACKWARD, "attend_back", BACKWARD_BLOCK, batches * p.parts, max(1, 5 * p.multiplications // p.parts), {
+        "first": f"j0 // {queries} * {queries}" if p.causal else "0",
         "skip": f"max(j0 + p * {rows} - first, 0)" if p.causal else "0",
     })
 
@@ -387,17 +397,17 @@ class Words:
             self.head.append(f"    {name} = {reader}(args, {len(self.words)})")
             self.words.append(("int", n))
 
-    def kernel(self, text: str, name: str, units: int, work: int, parts: dict[str, str]) -> Kernel:
+    def kernel(self, text: str, name: str, block: tuple[int, int], units: int, work: int, parts: dict[str, str]) -> Kernel:
         p = self.p
         s, real, (rows, lanes) = SUFFIX[p.dtype], p.dtype, tile(p.dtype)
-        names = {"s": s, "real": real, "R": rows, "lanes": lanes, "C": 2 * lanes, "KEYS": KEYS, "QUERIES": QUERIES}
+        names = {"s": s, "real": real, "R": rows, "lanes": lanes, "C": 2 * lanes, "QUERIES": block[0], "KEYS": block[1]}
         pad = " " * (16 if name == "attend" else 20)
         source = text.format(
             **names, **parts, scale=self.scale, head="\n".join(self.head), claim=CLAIM,
             pack=PACK.format(**names), batch=BATCH + (MASK if p.mask else ""),
-            masked=MASKED[p.mask].format(**names, pad=pad, row="(top + r)"), scaled="" if p.mask else " * scale",
+            masked=MASKED[p.mask].format(**names, pad=pad, row="(top + r)"),
             seen=f"min(count, top + {rows} - j0)" if p.causal else "count",
-            limit="min(count, top + r + 1 - j0)" if p.causal else "count",
+            limit="max(min(count, top + r + 1 - j0), 0)" if p.causal else "count",
         )
         chunk = max(1, TASK // work)
         return Kernel(source, self.words, units, chunk, False, self.scratch, name, max(1.0, 2 * work * chunk / GIGAFLOPS / 1000))
