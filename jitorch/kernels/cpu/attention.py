@@ -51,9 +51,9 @@ class Problem:
 
 
 def tile(dtype: str) -> tuple[int, int]:
-    """Rows and lanes of the accumulators, which are two vectors wide. Blocks are whole tiles."""
+    """Rows and lanes of the accumulators, which are two vectors wide. Blocks are whole tiles, and rows are packed in fours."""
     t = contraction.tile(dtype)
-    return max(n for n in t.rows if QUERIES % n == 0), t.lanes
+    return max(n for n in t.rows if n % 4 == FORWARD_BLOCK[0] % n == BACKWARD_BLOCK[0] % n == 0), t.lanes
 
 
 # -- source ------------------------------------------------------------------------------------------------------------
