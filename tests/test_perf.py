@@ -164,3 +164,15 @@ def test_rows_fit_a_terminal():
                      bound="copy", note="w" * 300)
     row["peers"]["jax"] = report.beside(12345.0, [1.25, 1.5, 1.75], 1.5)
     assert max(map(len, report.table([row], list(peers.TITLES)).splitlines()[:2])) <= report.WIDTH
+
+
+def test_a_case_is_recorded_as_a_user_would():
+    """Memory that NumPy holds on to would be read at once, and every operation would run alone."""
+    from jitorch.graph.measure import recording
+    case = cases.kernel_cases()["20 elementwise ops 16 MB"]._replace(inputs=(cases.Array((64,)),))
+    call = cases.call_of(case, "jitorch")
+    with harness.compiled():
+        call()
+        with recording() as costs:
+            call()
+    assert [(cost.runs, cost.kernels) for cost in costs] == [(1, 1)]
