@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import dtypes
+from . import autograd, dtypes
 from .autograd.node import GradNode, Record, RemovableHandle, connect, state
 from .changes import changed
 from .device import check as check_device
@@ -307,8 +307,7 @@ class Tensor:
     # -- autograd --------------------------------------------------------------------------------------------------
     def backward(self, gradient=None, retain_graph=None, create_graph: bool = False, inputs=None) -> None:
         """Accumulate the gradients of this tensor into the leaves' `.grad`. RuntimeError unless it is a scalar or `gradient` is given."""
-        from .autograd import backward
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+        autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def retain_grad(self) -> None:
         """Keep `.grad` of this non-leaf tensor in the next backward."""
@@ -377,7 +376,7 @@ def make_view(base: Tensor, record: Record) -> Tensor:
         v._seen = root._writes
     if base._untracked:
         v._untracked = True
-    if base._rg and state.enabled:
+    if base._rg and local.tape.differentiates:
         v._grad_fn = connect(record, (base,))
         v._rg = True
     return v

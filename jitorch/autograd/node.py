@@ -6,15 +6,24 @@ import threading
 from typing import Any
 
 from ..changes import changed
+from ..graph.record import local
 
 _sequence = itertools.count()
 NUMBERS = frozenset((int, float, bool, complex))        # the types of operands that are no tensors
 
 
 class _State(threading.local):
-    enabled = True          # is the backward graph recorded
     inference = False       # is it not recorded because of inference_mode
     anomaly = False
+
+    @property
+    def enabled(self) -> bool:
+        """Is the backward graph recorded? Kept with the thread's tape, which every operation has at hand."""
+        return local.tape.differentiates
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        local.tape.differentiates = value
 
 
 state = _State()

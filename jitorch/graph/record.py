@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -261,13 +260,14 @@ class Tape:
     """What one thread has recorded since its last flush."""
 
     __slots__ = ("node", "epoch", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread",
-                 "parts", "sliced", "capture")
+                 "parts", "sliced", "capture", "differentiates")
 
     def __init__(self):
         self.lock = threading.RLock()
         self.flushing = False
         self.thread = threading.current_thread()
-        self.numbers_change = False                     # see `changing_numbers`
+        self.numbers_change = False                     # are new numbers run-time scalars from the start
+        self.differentiates = True                      # of no meaning here: whether autograd notes what is recorded
         self.capture: Any = None                        # a trace that watches (see jitorch/trace/capture.py)
         self.reset()
 
@@ -463,18 +463,6 @@ def _calibrate() -> int:
 
 
 UNREACHABLE = _calibrate()
-
-
-@contextmanager
-def changing_numbers():
-    """Numbers in operations recorded within are run-time scalars from the start: for what is known to change at every
-    step, such as an optimizer's bias correction, so that no program is built for its first value."""
-    tape = local.tape
-    was, tape.numbers_change = tape.numbers_change, True
-    try:
-        yield
-    finally:
-        tape.numbers_change = was
 
 
 def no_trace(why: str) -> None:

@@ -622,11 +622,13 @@ def expanded_to(x, labels, order):
 # -- layers ----------------------------------------------------------------------------------------------------------
 def linear(input, weight, bias=None):
     """input @ weight.T + bias: (..., K) with weight (N, K) is (..., N)."""
-    need_tensors("linear", input, weight)
-    if input.ndim > 1 and weight.ndim == 2:
+    need_tensors("linear", input, weight, *(() if bias is None else (bias,)))
+    x, w = input._meta, weight._meta
+    if len(x.shape) > 1 and len(w.shape) == 2:
         if bias is None:
             return apply(linear_op, (input, weight))
-        if bias.ndim == 1 and bias.dtype is input.dtype and bias.shape[0] in (1, weight.shape[0]):
+        b = bias._meta
+        if b.dtype is x.dtype and (b.shape == w.shape[:1] or b.shape == (1,)):
             return apply(linear_op, (input, weight, bias))
     if weight.ndim == 1:
         result = matmul(input, weight)

@@ -95,7 +95,7 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
         if scalars:
             tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
     tape.node = node
-    needs_grad = needs_grad and op.vjp is not None and state.enabled
+    needs_grad = needs_grad and op.vjp is not None and tape.differentiates
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
         if needs_grad and node.differentiable:
@@ -125,7 +125,8 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
     It is `apply`, written out: what arithmetic costs is what a program costs to record. Two objects are made, and the
     step is compared with the one that was taken from here last, which spares a hash.
     """
-    first, both = op.saves == (0,), op.saves == (0, 1)
+    saves, save_outputs, infer = op.saves, op.save_outputs, op.infer
+    first, both = saves == (0,), saves == (0, 1)
 
     def operator(a, b):
         if b.__class__ is not Tensor and not isinstance(b, Tensor):
@@ -143,7 +144,7 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
         parent = tape.node
         node = parent.last
         if node is None or node.op is not op or node.left != i or node.right != j:
-            node = lookup(parent, op, (i, j), (), (), (m, n), op.infer)
+            node = lookup(parent, op, (i, j), (), (), (m, n), infer)
         tape.node = node
         storage, out = Storage(), new(Tensor)
         storage.meta = out._meta = node.meta
@@ -155,7 +156,7 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
             a._refresh()
         if b._base is not None:
             b._refresh()
-        if (a._rg or b._rg) and node.differentiable and state.enabled:
+        if (a._rg or b._rg) and node.differentiable and tape.differentiates:
             out._rg = True
             out._grad_fn = grad = GradNode()
             grad.step = node
@@ -163,9 +164,9 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
             grad.edges = (
                 None if not a._rg else a if (fn := a._grad_fn) is None else (fn, a._output_nr) if a._output_nr else fn,
                 None if not b._rg else b if (fn := b._grad_fn) is None else (fn, b._output_nr) if b._output_nr else fn)
-            if op.saves:
+            if saves:
                 grad.saved = (a, s, s.version, b, r, r.version) if both else (a, s, s.version) if first else (b, r, r.version)
-            if op.save_outputs:
+            if save_outputs:
                 grad.save_output(0, out)
             if anomaly_used and state.anomaly:
                 grad.where = here()

@@ -18,9 +18,9 @@ from typing import Any
 
 import jitorch
 
-from ..autograd import enable_grad, set_grad_enabled
+from ..autograd import enable_grad
 from ..changes import changed
-from ..graph.record import changing_numbers, flush, local
+from ..graph.record import flush, local
 from ..nn.modules.hooks import HookHandle, HookTable
 from ..nn.modules.module import clear_grad, typename
 from ..ops.update import update
@@ -64,7 +64,7 @@ def with_hooks(step: Callable) -> Callable:
     def wrapper(self, *args, **kwargs):
         if self._in_step:  # called through super().step()
             return step(self, *args, **kwargs)
-        for hook in (*GLOBAL_PRE.values(), *self._optimizer_step_pre_hooks.values()):
+        for hook in (*GLOBAL_PRE.values(), *self._optimizer_step_pre_hooks.values()) if GLOBAL_PRE or self._optimizer_step_pre_hooks else ():
             changed = hook(self, args, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
@@ -79,7 +79,7 @@ def with_hooks(step: Callable) -> Callable:
             self._in_step = False
         flush()
         self._opt_called = True
-        for hook in (*self._optimizer_step_post_hooks.values(), *GLOBAL_POST.values()):
+        for hook in (*self._optimizer_step_post_hooks.values(), *GLOBAL_POST.values()) if GLOBAL_POST or self._optimizer_step_post_hooks else ():
             hook(self, args, kwargs)
         return result
 
@@ -323,13 +323,19 @@ class Rule(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None):
         """One update of all parameters with a gradient. closure: computes the loss again; its result is returned."""
         loss = None
-        with set_grad_enabled(bool(self.defaults.get("differentiable"))):
-            if closure is not None:
-                with enable_grad():
-                    loss = closure()
-            with changing_numbers():  # learning rates are scheduled, bias corrections differ at every step
-                for group in self.param_groups:
-                    self._update(group)
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        # The numbers of an update are run-time scalars from the start, so that no program is built for their first values: learning rates
+        # are scheduled, bias corrections differ at every step.
+        tape = local.tape
+        was = tape.differentiates, tape.numbers_change
+        tape.differentiates, tape.numbers_change = bool(self.defaults.get("differentiable")), True
+        try:
+            for group in self.param_groups:
+                self._update(group)
+        finally:
+            tape.differentiates, tape.numbers_change = was
         return loss
 
     def _advance(self, group: dict[str, Any], state: dict[str, Any]):

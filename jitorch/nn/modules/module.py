@@ -49,6 +49,10 @@ GLOBAL: dict[str, HookTable] = {
     name: HookTable()
     for name in ("forward_pre", "forward", "backward_pre", "backward", "module", "parameter", "buffer")
 }
+# asked for at every call
+ANY_FORWARD_PRE, ANY_FORWARD, ANY_BACKWARD_PRE, ANY_BACKWARD = (
+    GLOBAL[name] for name in ("forward_pre", "forward", "backward_pre", "backward")
+)
 
 
 def register_module_forward_pre_hook(hook: Callable) -> HookHandle:
@@ -162,10 +166,10 @@ class Module:
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
-            or GLOBAL["forward"]
-            or GLOBAL["forward_pre"]
-            or GLOBAL["backward"]
-            or GLOBAL["backward_pre"]
+            or ANY_FORWARD
+            or ANY_FORWARD_PRE
+            or ANY_BACKWARD
+            or ANY_BACKWARD_PRE
         ):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
