@@ -39,6 +39,7 @@ from .tail import READERS, ReadValue, result_of
 from .world import World, alike
 
 LARGEST_READ = 512      # bytes
+DIFFERENTIABLE = "its result can be differentiated, and it changes state: trace the whole step, or call it under no_grad"
 GRAD_MODES = frozenset(("no_grad", "enable_grad", "set_grad_enabled", "is_grad_enabled", "requires_grad", "requires_grad_"))
 
 
@@ -250,6 +251,7 @@ class Ending:
         self.grads: list[tuple[int, int]] = []                  # (tensor, index among `tensors` or -1 for None)
         self.written: list[tuple[tuple, int]] = []              # (place, how many versions)
         self.result: Any = None
+        self.sources: list[int] = []        # the tensors that its results can be differentiated by (see again.py)
 
 
     def difference(self, other: Ending) -> str | None:
@@ -303,6 +305,7 @@ class Session:
         self.tail: Any = None                           # what it returns, once it only reads and returns (see tail.py)
         self.tail_reads: list[int] = []                 # which reads those are
         self.read_count = 0
+        self.live: list[Tensor] = []                    # leaves that results with a history come from
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
         self.calling = 0
         self.grads = [t.grad for t in self.tensors]
@@ -508,6 +511,7 @@ class Session:
         end.grads = [(i, -1 if g is None else self.describe_new(g)) for i, g in changed]
         end.written = [(place, s.version - v) for s, place, v in self.versions.values() if s.version != v]
         end.result = self.structure(result, self.tail)
+        self.settle_live(end)
         return end if self.reason is None else None
 
     def unexplained(self) -> None:
@@ -555,12 +559,11 @@ class Session:
             self.fail(f"gives a new {kind.__name__}")
             return 0
         rg = t.requires_grad
-        spent = None
+        spent: Any = None
         if t._grad_fn is not None:
-            if not is_spent(t._grad_fn):
-                self.fail("its result can be differentiated, and Python records what for: trace the whole step, or call it under no_grad")
-                return 0
-            spent = Spent(t._grad_fn.name())
+            spent = Spent(t._grad_fn.name()) if is_spent(t._grad_fn) else "live"
+            if spent == "live":
+                self.note_live(t)
         base = -1 if t._base is None else self.describe(t._base)
         storage = t._storage
         index = self.made_storages.get(id(storage))
@@ -575,6 +578,35 @@ class Session:
             self.ending.storages.append((place, storage.meta, storage.version))
         meta = None if t._meta is storage.meta else t._meta
         return self.add(("new", index, meta, rg, base, spent, t._output_nr, kind, t._untracked))
+
+    def note_live(self, t: Tensor) -> None:
+        """A result that may be differentiated: from which tensors on."""
+        if t._base is not None:
+            self.fail(DIFFERENTIABLE)
+        seen: set = set()
+        stack: list[Any] = [t._grad_fn]
+        while stack:
+            n = stack.pop()
+            if n in seen:
+                continue
+            seen.add(n)
+            if n.hooks or n.extra or n.retained:
+                self.fail("its result has hooks in its history")
+            for e in n.edges:
+                e = e[0] if e.__class__ is tuple else e
+                if isinstance(e, GradNode):
+                    stack.append(e)
+                elif e is not None and not any(e is x for x in self.live):
+                    self.live.append(e)
+
+    def settle_live(self, end: Ending) -> None:
+        """What the results with a history ask for: the call must have changed nothing, since it may be run again."""
+        if not self.live:
+            return
+        changes = end.written or end.grads or any(not isinstance(e, (Run, Check, Made, Read)) for e in self.path)
+        end.sources = [i for x in self.live for i, t in enumerate(self.tensors) if t is x]
+        if changes or len(end.sources) != len(self.live):
+            self.fail(DIFFERENTIABLE)
 
     def structure(self, x: Any, tail: Any = None) -> Any:
         """A result with tensors replaced by their numbers, and values that are only read to be returned by the number of their read."""

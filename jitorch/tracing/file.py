@@ -184,6 +184,8 @@ def encode_look(look: Look) -> list:
 
 
 def encode_ending(end: Ending) -> dict:
+    if end.sources:
+        raise CantSave("save: its result requires grad: call it under no_grad")
     if end.grads:
         raise CantSave("save: it sets gradients: save the model's state, or trace the forward pass alone")
     tensors: list = []

@@ -16,6 +16,7 @@ from ..graph.program import Program, counters, op_name
 from ..graph.record import Storage, stored
 from ..kernels.memory import allocate
 from ..tensor import Tensor
+from .again import LIVE, Again, attach, live_numbers
 from .capture import Check as LookEvent
 from .capture import Diverged, Draw, Ending, Event, Read, Run, Session, Slot, Step
 from .world import Check, World, alike, compiled_checks
@@ -110,7 +111,7 @@ def settled(s: Storage) -> int:
 class Replay:
     """The state of one replay."""
 
-    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused", "reads")
+    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused", "reads", "live", "sources")
 
     def __init__(self, tensors: list[Tensor], arguments: int):
         self.tensors, self.arguments = tensors, arguments
@@ -119,6 +120,8 @@ class Replay:
         self.undo: list[Any] = []
         self.results: list[list[tuple]] = []        # of each run: (buffer, address)
         self.reads: list[Any] = []
+        self.live: list[Tensor] = []                # results that get a history, and what it leads to: see again.py
+        self.sources: list[Tensor] = []
         self.reused: dict[int, Tensor] = {}         # of the ending's tensors, those that are there already
         self.script: list[tuple] = []               # what a session needs to go on from here
 
@@ -207,6 +210,9 @@ class Replay:
         for i, number in end.grads:
             if number not in reused:
                 self.tensors[i].grad = None if number < 0 else made[number]
+        if end.sources:
+            self.live = [made[k] for k in live_numbers(end.result, end.tensors)]
+            self.sources = [self.tensors[i] for i in end.sources]
         result = end.result
         if result.__class__ is Slot and not result.read:
             return made[result.number]
@@ -225,7 +231,7 @@ def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
         t._seen = made[base]._writes
     if untracked:
         t._untracked = True
-    if spent is not None:
+    if spent is not None and spent != LIVE:
         node = GradNode()
         node.step, node.edges, node.freed, node.seq = Record(spent, (), (), (t._meta,)), (), True, next(_sequence)
         t._grad_fn, t._output_nr = node, 0
@@ -282,13 +288,7 @@ class Capture:
 
     def fits(self, arguments: list[Tensor]) -> Check | str | None:
         """None, or what does not hold."""
-        if changes.structure != self.structure:
-            now = changes.structure
-            for check in self.announced:
-                if not check.holds():
-                    return check
-            self.structure = now
-        broken = self.first_broken()
+        broken = self.broken()
         if broken is not None:
             return broken
         if not all(map(is_not, [t.grad for t in self.with_grad], NOTHING)) or any(map(is_not, [t.grad for t in self.without_grad], NOTHING)):
@@ -310,7 +310,17 @@ class Capture:
                 return "an argument shares memory with other tensors than before"
         return None
 
-    def replay(self, arguments: list[Tensor]) -> tuple[bool, Any]:
+    def broken(self) -> Check | None:
+        """The first guard on Python state that does not hold."""
+        if changes.structure != self.structure:
+            now = changes.structure
+            for check in self.announced:
+                if not check.holds():
+                    return check
+            self.structure = now
+        return self.first_broken()
+
+    def replay(self, arguments: list[Tensor], call: tuple) -> tuple[bool, Any]:
         """(True, the result), or (False, a script for a session) where a value was read that has no branch yet."""
         state = Replay([*arguments, *self.held], self.arguments)
         branch = self.root
@@ -342,7 +352,11 @@ class Capture:
             raise
         self.replays += 1
         assert branch.ending is not None
-        return True, state.end(branch.ending)
+        result = state.end(branch.ending)
+        if state.live:
+            function, args, kwargs = call
+            attach(state.live, Again(self, function, args, kwargs, len(state.sources)), state.sources)
+        return True, result
 
     # -- the check switch ------------------------------------------------------------------------------------------------
     def numbers_now(self, arguments: list[Tensor]) -> list[tuple]:

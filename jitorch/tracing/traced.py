@@ -118,7 +118,7 @@ class TracedFunction:
                 if capture is not entry.captures[0]:
                     entry.captures.remove(capture)
                     entry.captures.insert(0, capture)
-                done, result = capture.replay(tensors)
+                done, result = capture.replay(tensors, (self.original, args, kwargs))
                 if done:
                     return result
                 if capture.stale is not None:

@@ -1183,16 +1183,51 @@ def second_derivative(trace):
     return [f(x(seed=i)) for i in range(5)]
 
 
-@program("can be differentiated")
+@program(2)
 def differentiated_from_outside(trace):
     torch.manual_seed(0)
     m = nn.Linear(3, 2)
-    f, out = trace(m), []
+    f = trace(m)
+    out = [f(x(4, 3)) for _ in range(4)]
     for i in range(6):
         m.zero_grad()
         y = f(x(4, 3, seed=i))
         y.sum().backward()
         out.append((y, m.weight.grad.clone()))
+    return out
+
+
+@program("it changes state")
+def differentiated_with_dropout(trace):
+    torch.manual_seed(0)
+    m = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
+    f, out = trace(m), []
+    for i in range(6):
+        m.zero_grad()
+        y = f(x(4, 3, seed=i))
+        y.sum().backward()
+        out.append((y, m[0].weight.grad.clone()))
+    return out
+
+
+@program(3)
+def gradients_of_replays(trace):
+    w = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+    @trace
+    def f(v):
+        if v.sum() > 0:
+            return {"a": (w * v).exp(), "b": [w * 2, v + 1]}
+        return {"a": w.sum(), "b": [v * v]}
+
+    out = [f(x(seed=1)) for _ in range(5)]
+    r = f(x(seed=1))
+    g = torch.autograd.grad(r["a"].sum() + (r["b"][0] ** 2).sum(), w, create_graph=True)[0]
+    out.append((g, torch.autograd.grad(g.sum(), w)[0]))
+    r = f(x(seed=1))
+    with torch.no_grad():
+        w.mul_(2)
+    out.append((str(attempt((r["a"].sum() * 1).backward))[:70], w.grad is None))
     return out
 
 
