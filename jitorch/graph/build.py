@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import config
 from ..dtypes import bool_
-from ..kernels.cpu import attention, codegen, contraction, executor, templates
+from ..kernels.cpu import attention, codegen, contraction, executor, scans, templates
 from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
 from .ir import Value
@@ -270,8 +270,8 @@ def scan_work(v: Value, places: Places) -> Work:
     n = v.shape[dim] if v.shape else 1
     inner = count(v.shape[dim + 1:])
     x, out = places.of(base_of(v.args[0])[0]), places.of(v)
-    words = [word(x, v.args[0]), word(out, v), ("int", n), ("int", max(inner, 1))]
-    return Work(v, templates.scan(v.name, v.dtype.name, words, v.numel // max(n, 1), n), [x], [out], [], [v])
+    words = [word(x, v.args[0]), word(out, v)]
+    return Work(v, scans.scan(v.name, v.dtype.name, words, v.numel // max(n * inner, 1), n, max(inner, 1)), [x], [out], [], [v])
 
 
 def scatter_work(v: Value, places: Places) -> Work:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import bool_, float64, int64
+from ..kernels.cpu import scans
 from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_write
-from ..kernels.cpu.templates import SCAN_STEPS
 from .ir import Builder, Value
 from .program import Program
 from .record import contiguous_strides, count
@@ -343,7 +343,7 @@ def has_kernel(v: Value) -> bool:
     if v.kind == "map":
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
-        return v.name in SCAN_STEPS and v.dtype is not bool_
+        return v.name in scans.STEPS and v.dtype is not bool_
     return v.kind not in ("contract", "attend", "attend_back") or v.dtype.name in FLOATS
 
 

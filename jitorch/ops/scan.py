@@ -114,7 +114,7 @@ def logcumsumexp_slope(ctx, g):
     return (recurrence(a, g, dim, True) * (x - y).exp(),)
 
 
-logcumsumexp_op = running_op("logcumsumexp", running_logsumexp, None, logcumsumexp_slope, "0o")
+logcumsumexp_op = running_op("logcumsumexp", running_logsumexp, "logaddexp", logcumsumexp_slope, "0o")
 
 
 def logcumsumexp(input, dim: int, *, out=None):
@@ -140,8 +140,19 @@ def running_extreme(name: str, accumulate):
         m, dim = ctx.metas[0], ctx.attrs[0]
         return (PUBLIC["zeros"](tuple(m.shape), dtype=m.dtype).scatter_add(dim, ctx.output(1), g),)
 
+    def lower(b, x, dim):
+        if not x.shape:
+            return b.map("copy", x), b.full((), 0, int64)
+        if x.dtype.category == BOOL:
+            return None
+        values = b.scan(name[3:], x, dim)
+        here = values.eq(x) if x.dtype.category != FLOAT else values.eq(x) | x.ne(x)
+        index = b.iota([n if d == dim else 1 for d, n in enumerate(x.shape)], dim)
+        return values, b.scan("max", b.where(here, index, 0), dim)
+
     op = Op(
         name,
+        lower=lower,
         infer=lambda m, dim: (Meta(m.shape, m.dtype), Meta(m.shape, int64)),
         reference=reference,
         vjp=slope,

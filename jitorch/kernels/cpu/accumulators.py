@@ -8,7 +8,7 @@ from .description import Access
 from .expressions import FLOATS, SUFFIX, cast, literal
 from .writer import HEAVY, Writer
 
-SUM_BLOCK = 4096        # elements added up in single precision before the sum goes on in double
+SUM_BLOCK = 1024        # elements added up in single precision before the sum goes on in double
 PLACE_BLOCK = 1024      # elements of which the extreme is found first, then its place if it is a new one
 PLACES = ("argmax", "argmin")
 IDENTITY = {"sum": 0, "prod": 1, "any": 0, "all": 1}

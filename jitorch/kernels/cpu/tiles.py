@@ -1,16 +1,18 @@
-"""Moving tiles of memory about: transposing one into the stack, so that loops over it run through whole vectors.
+"""Moving tiles of memory about: transposing one into the stack, so that loops over it run through whole vectors; running reductions of eight elements.
 
 Importing this module imports Numba, so only the compile helpers do so.
 """
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
 from numba import int64, types, uint64
+from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from .simd import INDEX
+from .simd import INDEX, splat
 
 LANE = 16       # bytes within which vector units interleave elements in one instruction
 
@@ -82,9 +84,63 @@ def transpose(to, to_step, source, step, rows, columns):
             to[r * uint64(to_step) + c] = line[r]
 
 
+# name -> how two vectors combine, for floats and integers, and the first value, likewise (None: the smallest or largest integer)
+RUNNING = {
+    "sum": ("fadd", "add", 0.0, 0),
+    "prod": ("fmul", "mul", 1.0, 1),
+    "max": ("maximum", ">", -math.inf, None),
+    "min": ("minimum", "<", math.inf, None),
+}
+
+
+def running(name: str) -> Any:
+    real, whole, first_real, first_whole = RUNNING[name]
+
+    def run(typingctx, x, o, total):
+        kind = types.unliteral(total)
+
+        def codegen(context, builder, sig, args):
+            element = context.get_value_type(sig.args[0].dtype)
+            vector = ir.VectorType(context.get_value_type(kind), 8)
+            floating = isinstance(kind, types.Float)
+
+            def combine(a: ir.Value, b: ir.Value) -> ir.Value:
+                if name in ("sum", "prod"):
+                    return getattr(builder, real if floating else whole)(a, b)
+                if floating:
+                    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 2), f"llvm.{real}.v8f64")
+                    return builder.call(function, [a, b])
+                compare = builder.icmp_signed if kind.signed else builder.icmp_unsigned
+                return builder.select(compare(whole, a, b), a, b)
+
+            if floating:
+                nothing = first_real
+            elif first_whole is None:
+                nothing = int(kind.minval if name == "max" else kind.maxval)
+            else:
+                nothing = first_whole
+            v = load(builder, args[0], ir.VectorType(element, 8))
+            if element != vector.element:
+                v = builder.fpext(v, vector)
+            for step in (1, 2, 4):          # afterwards each lane holds the combination of itself and the 2 * step - 1 before
+                lanes = [8 + i if i < step else i - step for i in range(8)]
+                before = builder.shuffle_vector(v, ir.Constant(vector, [nothing] * 8), ir.Constant(ir.VectorType(INDEX, 8), lanes))
+                v = combine(before, v)
+            v = combine(splat(builder, args[2], 8), v)
+            out = v if element == vector.element else builder.fptrunc(v, ir.VectorType(element, 8))
+            builder.store(out, builder.bitcast(args[1], out.type.as_pointer()), align=1)
+            return builder.extract_element(v, ir.Constant(INDEX, 7))
+
+        return kind(x, o, kind), codegen
+
+    run.__name__ = run.__qualname__ = f"running_{name}"
+    run.__doc__ = f"o[0..7] = the running {name} of x[0..7] that begins with `total`; returns the last."
+    return intrinsic(run)
+
+
 @intrinsic
 def at(typingctx, pointer, n):
     return pointer(pointer, types.unliteral(n)), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
 
 
-NAMES = {"transpose": transpose}
+NAMES = {"transpose": transpose, **{f"running_{name}": running(name) for name in RUNNING}}
