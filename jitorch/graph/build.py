@@ -278,7 +278,8 @@ def scatter_work(v: Value, places: Places) -> Work:
     _, index, value = v.args
     i, x, out = places.of(base_of(index)[0]), places.of(base_of(value)[0]), places.of(v)
     words = [word(i, index), word(x, value), word(out, v), ("int", index.numel), ("int", v.numel), ("errors",)]
-    return Work(v, templates.scatter(v.name, v.dtype.name, words), [i, x, out], [out], [], [v])
+    width = value.numel // max(index.numel, 1)
+    return Work(v, templates.scatter(v.name, v.dtype.name, words, index.numel, width), [i, x, out], [out], [], [v])
 
 
 def attend_work(v: Value, places: Places) -> Work | None:

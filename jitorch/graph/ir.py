@@ -12,7 +12,7 @@
 | view | a strided view of a contiguous value | strides, offset |
 | place | a new buffer: a base (a value or a number), then regions written over it | [(strides, offset)] |
 | take | elements of the first operand at the linear indices of the second | |
-| scatter | the first operand with elements written or added at linear indices | "set" or "add" |
+| scatter | the first operand with elements, or runs of them (as many as there are values to an index), written or added at linear indices | "set" or "add" |
 | contract | sums of products of two operands over the labels that the result lacks (as in einsum) | a label for each dimension of the operands and the result |
 | attend | softmax(q @ k.T * scale + mask) @ v, and the logarithm of each row's sum of exponentials (see `Builder.attend`) | is it causal, which result |
 | attend_back | the gradients of q (in parts to be added up), k and v | is it causal, which result |

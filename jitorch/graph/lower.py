@@ -258,8 +258,49 @@ def contiguous(b, v: Value) -> Value:
     return in_memory(b, v)
 
 
+def rewrite_scatter(b, kind, name, args, shape, dtype, attrs):
+    """Where the index runs through whole rows, one index a row is enough."""
+    target, index, value = args
+    rows = run_starts(b, index) if value.shape == index.shape else None
+    return rewrite_whole(b, kind, name, (target, index if rows is None else rows, value), shape, dtype, attrs)
+
+
+def run_starts(b, index: Value) -> Value | None:
+    """The first index of each run along the last dimension, if an index is the sum of something that doesn't change along it and its place there."""
+    conditions, terms, places = [], [], 0
+    if index.kind == "map" and index.name == "where" and is_number(index.args[2], -1) and index.args[0].shape[-1:] in ((), (1,)):
+        conditions.append(index.args[0])
+        index = index.args[1]
+    width = index.shape[-1] if index.shape else 1
+    stack = [index]
+    while stack:
+        v = stack.pop()
+        if v.kind == "map" and v.name == "mul" and any(is_number(a, 1) for a in v.args):
+            v = v.args[1] if is_number(v.args[0], 1) else v.args[0]
+        if v.kind == "iota" and v.attrs[0] == len(v.shape) - 1 and v.shape[-1] == width:
+            places += 1
+        elif v.shape[-1:] in ((), (1,)):
+            terms.append(v)
+        elif v.kind == "map" and v.name == "add":
+            stack += v.args
+        else:
+            return None
+    if width == 1 or places != 1:
+        return None
+    start: Any = b.const(0, int64)
+    for v in terms:
+        start = v if is_number(start, 0) else b.map("add", start, v)
+    for c in conditions:
+        start = b.where(c, start, -1)
+    return b.expand(start, (*index.shape[:-1], 1))
+
+
+def is_number(v: Value, number) -> bool:
+    return v.kind == "const" and v.attrs[0] == number
+
+
 REWRITES = {
-    "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_whole, "contract": rewrite_contract,
+    "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_scatter, "contract": rewrite_contract,
     "attend": rewrite_attend, "attend_back": rewrite_attend,
     "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce,
 }

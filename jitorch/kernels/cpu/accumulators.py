@@ -88,6 +88,29 @@ class ReducingWriter(Writer):
             self.emit(f"{name}i = int64(-1)")
         return name
 
+    def reducing_line(self, reduces, stores, pointers, axis: int, first: str, last: str, scope, accumulators) -> None:
+        """The loop along one axis, from `first` to `last`: what it accumulates and what it stores. Sums go on in double after each block."""
+        base = self.indent
+        blocked = [v for v in reduces if v.name == "sum" and v.dtype.name == "float32"]
+        if blocked:
+            self.emit(f"for z in range({first}, {last}, uint64({SUM_BLOCK})):")
+            self.indent += 1
+            self.emit(f"end = select({last} - z < uint64({SUM_BLOCK}), {last}, z + uint64({SUM_BLOCK}))")
+            for v in blocked:
+                self.emit(f"{accumulators[v]}f = float32(0)")
+        self.open_line("z, end" if blocked else f"{first}, {last}", axis)
+        inner = self.body(pointers, axis, "j", scope, [*self.reduce_operands(reduces), *(w[0] for w in stores)], [])
+        load = self.loader(pointers, axis, "j", {})
+        for v in reduces:
+            self.accumulate(v, accumulators[v], self.operand(v, 0, inner, load), v in blocked)
+        for v, access in stores:
+            self.store(access, pointers[self.tag_of(("out", access))], axis, "j", inner[v])
+        if blocked:
+            self.indent = base + 1
+            for v in blocked:
+                self.emit(f"{accumulators[v]} = {accumulators[v]} + float64({accumulators[v]}f)")
+        self.indent = base
+
     def place_loop(self, v, name: str, pointers, axis: int, first: str, last: str, scope) -> None:
         """argmax or argmin along one axis: the extreme of a block, which vectorises, then, if it is a new one, its first place in the block."""
         dtype = self.accumulator_dtype(v)

@@ -2,7 +2,7 @@
 reductions that wait for one another, then one for what is written."""
 from __future__ import annotations
 
-from .accumulators import PLACES, SUM_BLOCK, ReducingWriter, Turn
+from .accumulators import PLACES, ReducingWriter, Turn
 from .description import Kernel, product
 from .writer import CHUNK
 
@@ -50,8 +50,8 @@ class RowWriter(ReducingWriter):
             if all(s in scope for s in self.operand_values(v)):
                 self.compute(v, scope, load)
 
-    def open_loops(self, loops, pointers, prefix: str) -> tuple[dict, int, str]:
-        """Loops over `loops` (outermost first), pointers moved along all but the innermost. Returns pointers, innermost axis, index."""
+    def open_loops(self, loops, pointers, prefix: str) -> tuple[dict, int]:
+        """Loops over `loops` (outermost first), pointers moved along all but the innermost. Returns pointers and the innermost axis."""
         *outer, axis = loops
         for a in outer:
             name = f"r{a}"
@@ -60,7 +60,7 @@ class RowWriter(ReducingWriter):
             self.index_of[a] = name
         if outer:
             pointers = self.moved(pointers, outer, prefix)
-        return pointers, axis, "j"
+        return pointers, axis
 
     def reduce_loop(self, turn: Turn, loops, pointers, scope) -> None:
         base = self.indent
@@ -70,34 +70,17 @@ class RowWriter(ReducingWriter):
             self.place_loop(v, accumulators[v], pointers, loops[-1], "uint64(0)", self.size(loops[-1]), scope)
             scope[v] = self.end_accumulator(v, accumulators[v])
         reduces = [v for v in reduces if v.name not in PLACES]
-        if not reduces and not writes:
+        if not reduces and not writes and not turn.stored:
             return
-        pointers, axis, index = self.open_loops(loops, pointers, "q")
-        blocked = [v for v in reduces if v.name == "sum" and v.dtype.name == "float32"]
-        size = self.size(axis)
-        if blocked:
-            self.emit(f"for z in range(uint64(0), {size}, uint64({SUM_BLOCK})):")
-            self.indent += 1
-            self.emit(f"end = select({size} - z < uint64({SUM_BLOCK}), {size}, z + uint64({SUM_BLOCK}))")
-            for v in blocked:
-                self.emit(f"{accumulators[v]}f = float32(0)")
-        self.open_line("z, end" if blocked else size, axis)
-        inner_scope = self.body(pointers, axis, index, scope, [*self.reduce_operands(reduces), *(w[0] for w in writes)], [])
-        load = self.loader(pointers, axis, index, {})
-        for v in reduces:
-            self.accumulate(v, accumulators[v], self.operand(v, 0, inner_scope, load), v in blocked)
-        for v, access in [*writes, *turn.stored]:
-            self.store(access, pointers[self.tag_of(("out", access))], axis, index, inner_scope[v])
-        if blocked:
-            self.indent -= 1
-            for v in blocked:
-                self.emit(f"{accumulators[v]} = {accumulators[v]} + float64({accumulators[v]}f)")
+        pointers, axis = self.open_loops(loops, pointers, "q")
+        self.reducing_line(reduces, [*writes, *turn.stored], pointers, axis, "uint64(0)", self.size(axis), scope, accumulators)
         self.indent = base
         for v in reduces:
             scope[v] = self.end_accumulator(v, accumulators[v])
+
     def write_loop(self, writes, loops, pointers, scope) -> None:
         base = self.indent
-        pointers, axis, index = self.open_loops(loops, pointers, "w")
+        pointers, axis = self.open_loops(loops, pointers, "w")
         self.open_line(self.size(axis), axis)
-        self.body(pointers, axis, index, scope, [w[0] for w in writes], writes)
+        self.body(pointers, axis, "j", scope, [w[0] for w in writes], writes)
         self.indent = base

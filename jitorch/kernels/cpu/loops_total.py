@@ -83,26 +83,11 @@ class TotalWriter(RowWriter):
         self.scratch = at
 
     def total_loop(self, pointers, axis, begin, stop, scope, totals, accumulators, writes) -> None:
-        blocked = [v for v in totals if v.name == "sum" and v.dtype.name == "float32"]
-        base = self.indent
         for v in [v for v in totals if v.name in PLACES]:
             self.place_loop(v, accumulators[v], pointers, axis, begin, stop, scope)
         totals = [v for v in totals if v.name not in PLACES]
-        if not totals and not writes:
-            return
-        if blocked:
-            for v in blocked:
-                self.emit(f"{accumulators[v]}f = float32(0)")
-        self.open_line(f"{begin}, {stop}", axis)
-        inner = self.body(pointers, axis, "j", scope, [*self.reduce_operands(totals), *(w[0] for w in writes)], [])
-        load = self.loader(pointers, axis, "j", {})
-        for v in totals:
-            self.accumulate(v, accumulators[v], self.operand(v, 0, inner, load), v in blocked)
-        for v, access in writes:
-            self.store(access, pointers[self.tag_of(("out", access))], axis, "j", inner[v])
-        self.indent = base
-        for v in blocked:
-            self.emit(f"{accumulators[v]} = {accumulators[v]} + float64({accumulators[v]}f)")
+        if totals or writes:
+            self.reducing_line(totals, writes, pointers, axis, begin, stop, scope, accumulators)
 
     def total_rows(self, outer, scope, totals, accumulators, writes) -> None:
         """One row of a two-level kernel: its own reductions, then its share of the totals."""

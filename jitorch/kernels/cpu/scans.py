@@ -4,7 +4,8 @@ Three ways to run, chosen from the shape, and the order of combination depends o
 
 - columns (inner > 1): a unit is a tile of the innermost dimension, its running values an array on the stack.
 - rows (inner = 1): eight elements at a time, combined within the vector and then with what came before.
-- bands (inner = 1, steps too long for that): a unit is a band of rows; tiles of it are turned on the stack, so that each lane of a vector runs along a row of its own.
+- bands (inner = 1, steps too long for that): a unit is a band of rows; tiles of it are turned on the stack, so that each lane of a vector runs along
+  a row of its own.
 """
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ class Writer:
         self.scratch = 0
         self.kept: dict[Any, Access] = {}       # costly values of an earlier loop -> where they lie until the last loop writes over them
         self.inmost: tuple[int, int, int | None] | None = None    # the innermost loop that is being written: number of its line, indent, axis
+        self.hoisting = False                   # what is emitted goes in front of that loop
         self.marked = False                     # its body begins with a marker
         self.turned: set[str] = set()           # accesses that are read from a tile on the stack, where the innermost axis has a unit stride
         self.indent = 1
@@ -45,6 +46,9 @@ class Writer:
         return f"{prefix}{self.number}"
 
     def emit(self, text: str) -> None:
+        if self.hoisting:
+            self.before_line(text)
+            return
         if self.inmost and self.indent <= self.inmost[1]:
             self.inmost, self.marked = None, False
         self.lines.append("    " * self.indent + text)
@@ -136,7 +140,13 @@ class Writer:
     # -- values in a body ----------------------------------------------------------------------------------------------
     def compute(self, v, scope: dict, load) -> None:
         """Write one elementwise value into `scope` (value -> text)."""
-        if self.narrow(v, scope, load):
+        axis = self.inmost[2] if self.inmost else None
+        if axis is not None and axis not in self.view.axes_of[v] and not self.hoisting:
+            self.hoisting = True        # the same in all of the loop
+            self.compute(v, scope, load)
+            self.hoisting = False
+            return
+        if self.narrow(v, scope, load) or self.row_taken(v, scope, load):
             return
         operands, dtypes = [], []
         for k, a in enumerate(v.args):
@@ -163,11 +173,7 @@ class Writer:
         if sum(along) != 1 or self.view.sizes[axis] >= 2 ** 31:
             return False
         other = along.index(False)
-        source: Any = sources[other]
-        if source is None:
-            if self.view.reads[(v, other)].strides.get(axis, 0):
-                return False
-        elif source.kind == "iota" or axis in self.view.axes_of.get(source, ()):
+        if self.changes(v, other, axis):
             return False
         number, index = f"narrowed({self.operand(v, other, scope, load)})", f"as_i32({self.index_of[axis]})"
         name = self.fresh()
@@ -219,20 +225,94 @@ class Writer:
         access = self.view.reads[(v, 0)]
         tag = self.tag_of((v, 0))
         table = self.pointer(access, tag)
+        limit = self.limit_of(tag, access)
+        place, ok = self.fresh("k"), self.fresh("b")
+        self.emit(f"{place} = uint64({index})")
+        self.emit(f"{ok} = {place} < {limit}")
+        self.emit(f"errors[0] = select({ok}, errors[0], int64(1))")
+        if self.inmost and self.marked and not self.hoisting:
+            del self.lines[self.inmost[0] + 1]    # the error word is written by every iteration
+            self.marked = False
+        text = f"{table}[select({ok}, {place}, uint64(0))]"
+        return f"as_bool({text})" if v.dtype.name == "bool" else text
+
+    def row_taken(self, v, scope: dict, load) -> bool:
+        """A take at the indices base + 0, 1, 2, ... along the loop: one test and one address for all of it."""
+        if v.kind != "take" or self.inmost is None or self.inmost[2] is None or self.view.reads[(v, 0)].strides[-1] < self.view.sizes[self.inmost[2]]:
+            return False
+        axis = self.inmost[2]
+        found = self.row_base(v, axis)
+        if found is None:
+            return False
+        terms, conditions = found
+        access = self.view.reads[(v, 0)]
+        tag = self.tag_of((v, 0))
+        table = self.pointer(access, tag)
+        limit = self.limit_of(tag, access)
+        place, ok, row = self.fresh("k"), self.fresh("b"), self.fresh("x")
+        size = self.size(axis)
+        self.hoisting = True
+        base = " + ".join(self.operand(c, k, scope, load) for c, k in terms) or "int64(0)"
+        for c, k in conditions:
+            base = f"select({self.operand(c, k, scope, load)}, {base}, int64(-1))"
+        self.emit(f"{place} = uint64({base})")
+        self.emit(f"{ok} = ({place} < {limit}) & ({size} <= {limit} - {place})")
+        self.emit(f"errors[0] = select({ok}, errors[0], int64(1))")
+        self.emit(f"{row} = at({table}, select({ok}, {place}, uint64(0)))")
+        self.hoisting = False
+        text, name = f"{row}[{self.index_of[axis]}]", self.fresh()
+        self.emit(f"{name} = {f'as_bool({text})' if v.dtype.name == 'bool' else text}")
+        scope[v] = name
+        return True
+
+    def row_base(self, v, axis: int) -> tuple[list, list] | None:
+        """Operands that add up to the index of a take less the place along `axis`, none of which changes along it, and conditions that make
+        it -1 where they don't hold. None if the index is made otherwise."""
+        terms: list = []
+        conditions: list = []
+        steps = 0
+        stack = [(v, 1)]
+        while stack:
+            c, k = stack.pop()
+            source = self.view.inline.get((c, k))
+            if source is not None and source.kind == "iota" and iota_axes(self.view, c, k, source)[0] == axis:
+                steps += 1
+            elif not self.changes(c, k, axis):
+                terms.append((c, k))
+            elif source is None or source.kind != "map":
+                return None
+            elif source.name == "add":
+                stack += [(source, 0), (source, 1)]
+            elif source.name == "mul" and any(self.is_number(source, i, 1) for i in (0, 1)):
+                stack.append((source, 1 if self.is_number(source, 0, 1) else 0))
+            elif source.name == "where" and c is v and self.is_number(source, 2, -1) and not self.changes(source, 0, axis):
+                conditions.append((source, 0))
+                stack.append((source, 1))
+            else:
+                return None
+        return (terms, conditions) if steps == 1 else None
+
+    def is_number(self, v, k: int, number) -> bool:
+        source = self.view.inline.get((v, k))
+        return source is not None and source.kind == "const" and source.attrs[0] == number
+
+    def changes(self, v, k: int, axis: int) -> bool:
+        """Whether an operand changes along an axis."""
+        source: Any = self.view.inline.get((v, k))
+        if source is None:
+            return bool(self.view.reads[(v, k)].strides.get(axis, 0))
+        if source.kind == "iota":
+            return iota_axes(self.view, v, k, source)[0] == axis
+        return axis in self.view.axes_of.get(source, ())
+
+    def limit_of(self, tag: str, access: Access) -> str:
+        """The number of elements of a take's table."""
         limit = f"m{tag}"
         if limit not in self.names:
             self.names[limit] = self.named_word(limit, "int", access.strides[-1])
             self.words.append(("errors",))
             self.head.append(f"    errors = ptr_i64(args, {len(self.words) - 1})")
-        place, ok = self.fresh("k"), self.fresh("b")
-        self.emit(f"{place} = uint64({index})")
-        self.emit(f"{ok} = {place} < {limit}")
-        self.emit(f"errors[0] = select({ok}, errors[0], int64(1))")
-        if self.inmost and self.marked:
-            del self.lines[self.inmost[0] + 1]    # the error word is written by every iteration
-            self.marked = False
-        text = f"{table}[select({ok}, {place}, uint64(0))]"
-        return f"as_bool({text})" if v.dtype.name == "bool" else text
+        return limit
 
     def loader(self, pointers: dict, axis: int | None, index: str, loads: dict):
         """How a body reads buffers: each element once."""
