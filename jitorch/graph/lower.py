@@ -285,7 +285,7 @@ def run_starts(b, index: Value) -> Value | None:
             stack += v.args
         else:
             return None
-    if width == 1 or places != 1:
+    if width < 2 or places != 1:
         return None
     start: Any = b.const(0, int64)
     for v in terms:
