@@ -341,9 +341,10 @@ ASIN_ROUNDED = (  # (asin(t) / t - 1) / t**2 in powers of t**2 for |t| <= 1/2
     *(0.1666666719845237, 0.0749994741352556, 0.04466037478191567, 0.030107511915397792),
     *(0.02463621989251122, 0.007412230190361181, 0.034763488749455715),
 )
-# erf(x) / x - 1 in powers of x**2 for |x| < 1, and -log(erfc(x)) / x for x in 1 to 4
+# erf(x) / x - 1 in powers of x**2 for |x| < 1, and log2(erfc(x)) / x for x in 1 to 4
 ERF_SMALL = (0.128379166, -0.37612626, 0.112835854, -0.026853811, 0.00518832728, -0.00080101908, 7.85385346e-05)
-ERF_LARGE = (1.12847555, 0.635846436, 0.105096593, -0.0227860361, 0.00318310084, -0.000210179991)
+ERF_LARGE = (-1.628046155, -0.9173324704, -0.1516224444, 0.0328733772, -0.004592268728, 0.0003032288223)
+EXP2_SHORT = (0.6931470037, 0.2402224243, 0.0555073358, 0.009671512991, 0.001326472615)  # as EXP2, to 2**-23
 ERFCX_ROUNDED = (  # exp(x**2) * erfc(x) in powers of 1 / (1 + 0.4 * x) for x in 0 to 11
     *(6.446385202400177e-07, 0.2256537650143539, 0.22601510170409958, 0.20452288379795003, 0.19025607990974383),
     *(0.042566227280849314, 0.3058272244690389, -0.5018599308753198, 0.7904621061794037, -0.875223835962827),
@@ -649,14 +650,18 @@ def acos_(fmt: Format, x: Value) -> Value:
 
 
 def erf_f32(fmt: Format, x: Value) -> Value:
+    """x times a polynomial below 1; above, 1 - 2**t, of which far fewer digits matter than of a power by itself."""
     a = magnitude(x)
     u = x * x
     small = fused(x, polynomial(u, ERF_SMALL), x)
     c = clip(a, 0.0, 4.0)
-    p, n = exp_parts(-c * polynomial(c, ERF_LARGE), fmt)
-    e = power_of_two(n, fmt)
-    large = 1.0 - fused(p, e, e)
-    return with_sign(choose(a < 1.0, small, large), x)
+    t = c * polynomial(c, ERF_LARGE)
+    shifted = t + fmt.magic
+    r = t - (shifted - fmt.magic)
+    # 2**t, a normal number: the integer is in the low bits of `shifted`
+    tail = ((shifted.bits() << fmt.mantissa) + polynomial(r, (1.0, *EXP2_SHORT)).bits()).from_bits()
+    large = 1.0 - tail
+    return with_sign(choose(a >= 1.0, large, small), x)     # NaN: small
 
 
 def erfc_(fmt: Format, x: Value) -> Value:
