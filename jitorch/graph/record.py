@@ -153,6 +153,10 @@ class Node:
         self.line = None
         self.differentiable = getattr(op, "vjp", None) is not None and self.meta.dtype.differentiable
 
+    def fits(self, scalars: tuple) -> bool:
+        """Whether these numbers are of the step's kinds, and its own unless they may change."""
+        return self.kinds == tuple([x.__class__ for x in scalars]) and (self.runtime or same_numbers(self.scalars, scalars))
+
     def path(self) -> list[Node]:
         nodes, node = [], self
         while node.parent is not None:
@@ -400,7 +404,7 @@ class Tape:
     def run(self, live: list[Storage]) -> None:
         counters.flushes += 1
         node, homes = self.node, self.leaf_slots
-        key = tuple((s.slot, homes.get(s, -1)) for s in live)
+        key = tuple([(s.slot, homes.get(s, -1)) for s in live])
         program = node.programs.get(key)
         if program is None:
             counters.programs_built += 1

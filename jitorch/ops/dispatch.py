@@ -65,6 +65,33 @@ Tensor: Any = None                 # set by jitorch/tensor.py
 def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     """Record `op`. Inputs are tensors, Python numbers or None. Returns a tensor, or a tuple for several outputs."""
     tape = local.tape
+    node, needs_grad = step(tape, op, inputs, attrs)
+    needs_grad = needs_grad and op.vjp is not None and tape.differentiates
+    if len(node.metas) == 1:
+        out = new_tensor(tape, node.meta, node.index)
+        if needs_grad and node.differentiable:
+            out._grad_fn = grad = connect(node, inputs)
+            out._rg = True
+            if op.save_outputs:
+                grad.save_output(0, out)
+        if node.index > tape.limit:
+            tape.flush()
+        return out
+    outs = tuple([new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas)])
+    if needs_grad:
+        grad = connect(node, inputs)
+        for i, out in enumerate(outs):
+            if out._meta.dtype.differentiable:
+                out._grad_fn, out._output_nr, out._rg = grad, i, True
+            if op.save_outputs:
+                grad.save_output(i, out)
+    if node.index > tape.limit:
+        tape.flush()
+    return outs
+
+
+def step(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, bool]:
+    """Take the step that `op` is. Returns the node, and whether an input requires grad."""
     slots: Any = []
     metas: list[Any] = []
     scalars: tuple = ()
@@ -90,33 +117,12 @@ def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     slots = tuple(slots)
     parent = tape.node
     node = parent.last
-    if node is None or node.op is not op or node.slots != slots or node.attrs != attrs or scalars:
+    if node is None or node.op is not op or node.slots != slots or node.attrs != attrs or (scalars and not node.fits(scalars)):
         node = lookup(parent, op, slots, attrs, scalars, metas, op.infer, op.runtime)
-        if scalars:
-            tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
+    if scalars:
+        tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
     tape.node = node
-    needs_grad = needs_grad and op.vjp is not None and tape.differentiates
-    if len(node.metas) == 1:
-        out = new_tensor(tape, node.meta, node.index)
-        if needs_grad and node.differentiable:
-            out._grad_fn = grad = connect(node, inputs)
-            out._rg = True
-            if op.save_outputs:
-                grad.save_output(0, out)
-        if node.index > tape.limit:
-            tape.flush()
-        return out
-    outs = tuple([new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas)])
-    if needs_grad:
-        grad = connect(node, inputs)
-        for i, out in enumerate(outs):
-            if out._meta.dtype.differentiable:
-                out._grad_fn, out._output_nr, out._rg = grad, i, True
-            if op.save_outputs:
-                grad.save_output(i, out)
-    if node.index > tape.limit:
-        tape.flush()
-    return outs
+    return node, needs_grad
 
 
 def operator_of(op: Op, mixed: Callable) -> Callable:

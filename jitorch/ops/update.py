@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..graph.record import Meta, Tape, local
-from ..tensor import Tensor, assign
-from .dispatch import Op, apply
+from ..graph.record import Meta, local
+from ..tensor import assign
+from .dispatch import Op, new_tensor, step
 from .formulas import NUMPY, TENSORS
 
 
@@ -69,21 +69,20 @@ def update(rule: Callable, flags: tuple, rows: list[tuple], numbers: tuple, diff
             ):
                 t.copy_(new)
         return
+    tape = local.tape
+    targets = [t for row in rows for t in (row[0], *row[2:])]
+    if tape.sliced and any([t._storage in tape.sliced for t in targets]):
+        tape.flush()        # parts of the old values were entered as leaves of their own: they are read before these go
     inputs = tuple([x for row in rows for x in row])
-    results = apply(step_op, inputs + numbers, (rule, flags, width, len(rows)))
-    results = results if results.__class__ is tuple else (results,)
-    tape, i = local.tape, 0
-    for row in rows:
-        for t in (row[0], *row[2:]):
-            write(tape, t, results[i])
-            i += 1
-
-
-def write(tape: Tape, t: Tensor, result: Tensor) -> None:
-    """`assign`, for the usual case of a whole buffer and a result on the tape, without its checks."""
-    s, value = t._storage, result._storage
-    if t._meta is s.meta and value.tape is tape and s.shared is None and not t._untracked:
-        tape.take_over(s, value.slot)
-        s.version += 1
+    node, _ = step(tape, step_op, inputs + numbers, (rule, flags, width, len(rows)))
+    if all([t._meta is (s := t._storage).meta and s.shared is None and not t._untracked for t in targets]):
+        for slot, t in enumerate(targets, node.index):      # whole buffers that only tensors see: `assign` without its checks
+            s = t._storage
+            tape.take_over(s, slot)
+            s.version += 1
     else:
-        assign(t, result)
+        results = [new_tensor(tape, m, slot) for slot, m in enumerate(node.metas, node.index)]
+        for t, result in zip(targets, results, strict=True):
+            assign(t, result)
+    if node.index > tape.limit:
+        tape.flush()
