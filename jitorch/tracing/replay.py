@@ -38,6 +38,10 @@ class Branch:
         self.ending: Ending | None = None
 
 
+class Pending(Diverged):
+    """This call can't be replayed, but others may."""
+
+
 class Launch:
     """A run whose kernels are there, and that calls nothing else: only addresses have to be filled in."""
 
@@ -104,8 +108,7 @@ def different(expected: Event | None, event: Event | None) -> str:
 
 
 def settled(s: Storage) -> int:
-    s.array()
-    return s.address or s.buffer.__array_interface__["data"][0]
+    raise Pending("another thread has recorded something about a tensor that has not run yet")
 
 
 class Replay:
@@ -146,7 +149,7 @@ class Replay:
         else:
             s = self.storage(place)
             if s.tape is not None:
-                s.array()
+                settled(s)
             if not s.address:
                 s.address = s.buffer.__array_interface__["data"][0]
             buffer, address = s.buffer, s.address
@@ -264,8 +267,11 @@ class Capture:
         self.structure = -1
         self.watch_gradients(session)
         self.exact = {i: (t._meta.offset, t._storage.meta.shape) for i in session.exact for t in [session.arguments[i]]}
-        self.held_storages = {id(t._storage) for t in world.tensors}
-        self.aliases = [id(t._storage) if id(t._storage) in self.held_storages else 0 for t in session.arguments]
+        self.world_tensors = {id(t) for t in world.tensors}
+        self.world_storages = {id(t._storage) for t in world.tensors}
+        # of arguments that share memory with the world: the storage, and the tensor if it is one of the world's
+        self.aliases = [(id(t._storage) if id(t._storage) in self.world_storages else 0, id(t) if id(t) in self.world_tensors else 0)
+                        for t in session.arguments]  # fmt: skip
         self.root = Branch()
         self.eager: str | None = None                   # why calls that fit are not replayed
         self.example: Any = None                        # its arguments, for a file
@@ -304,9 +310,9 @@ class Capture:
             t = arguments[i]
             if (t._meta.offset, t._storage.meta.shape) != held:
                 return f"argument {i} lies elsewhere in its memory"
-        for t, known in zip(arguments, self.aliases, strict=True):
+        for t, (known, tensor) in zip(arguments, self.aliases, strict=True):
             s = id(t._storage)
-            if known != s and (known or s in self.held_storages):
+            if known != s and (known or s in self.world_storages) or (known and tensor != (id(t) if id(t) in self.world_tensors else 0)):
                 return "an argument shares memory with other tensors than before"
         return None
 
@@ -345,7 +351,8 @@ class Capture:
                 branch = found
         except Diverged as why:
             state.take_back()
-            self.stale = str(why)
+            if not isinstance(why, Pending):
+                self.stale = str(why)
             return False, state.script
         except BaseException:
             state.take_back()

@@ -29,11 +29,12 @@ ATTEMPTS = 5        # calls of one signature that may fail to be captured before
 def key_of(t: Tensor) -> tuple:
     m, s = t._meta, t._storage
     rg = t._rg if t._base is None else t.requires_grad
+    plain = t._grad_fn is None and t._hooks is None and t._post_hooks is None
     if m is s.meta:
-        return (m.shape, m.dtype, rg, t.__class__, t._grad_fn is not None)
+        return (m.shape, m.dtype, rg, t.__class__, plain)
     part = 0 < m.numel <= s.meta.numel // 4
     where = None if part else (m.offset, s.meta.shape)
-    return (m.shape, m.dtype, rg, t.__class__, t._grad_fn is not None, m.strides, where)
+    return (m.shape, m.dtype, rg, t.__class__, plain, m.strides, where)
 
 
 def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
@@ -61,6 +62,14 @@ def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
             return (kind, repr(x))
     objects.append(x)
     return ("object", id(x))
+
+
+def look(args: tuple, kwargs: dict) -> tuple:
+    """What a call must leave as it was: its arguments, but for values of tensors; grad mode and default dtype."""
+    tensors: list[Tensor] = []
+    objects: list = []
+    keys = [flatten(x, tensors, objects) for x in (*args, *kwargs.values())]
+    return keys, [id(t) for t in tensors], autograd_state.enabled, dtypes.get_default_dtype()
 
 
 class Entry:
@@ -108,7 +117,7 @@ class TracedFunction:
         if entry is None:
             entry = self.new_entry(key, objects)
         broken: Check | str | None = None
-        for capture in entry.captures:
+        for capture in tuple(entry.captures):
             broken = capture.fits(tensors)
             if broken is None:
                 if capture.eager is not None:
@@ -116,14 +125,18 @@ class TracedFunction:
                 if config.check:
                     return self.compared(entry, tensors, objects, args, kwargs, capture)
                 if capture is not entry.captures[0]:
-                    entry.captures.remove(capture)
-                    entry.captures.insert(0, capture)
+                    with self.lock:
+                        if capture in entry.captures:
+                            entry.captures.remove(capture)
+                            entry.captures.insert(0, capture)
                 done, result = capture.replay(tensors, (self.original, args, kwargs))
                 if done:
                     return result
                 if capture.stale is not None:
                     self.note(f"captured again: {capture.stale}")
-                    entry.captures.remove(capture)
+                    with self.lock:
+                        if capture in entry.captures:
+                            entry.captures.remove(capture)
                     return self.capture(entry, tensors, objects, args, kwargs, None, result)
                 return self.capture(entry, tensors, objects, args, kwargs, capture, result)
         if entry.failures >= ATTEMPTS:
@@ -160,7 +173,9 @@ class TracedFunction:
             session.code = getattr(self.original, "__code__", None)
             if autograd_state.enabled and any(t._grad_fn is not None for t in session.tensors):
                 session.fail("a tensor that it uses has a history of its own")
-            ending = None
+            if any(t._hooks is not None or t._post_hooks is not None for t in tensors):
+                session.fail("an argument has hooks")
+            before, ending = look(args, kwargs), None
             tape.capture = session
             try:
                 with Observer() as observer:
@@ -171,11 +186,8 @@ class TracedFunction:
                 elif new:
                     session.reason = "the first run of its code"
                 ending = session.finish(result)
-                again: list[Tensor] = []
-                for x in (*args, *kwargs.values()):
-                    flatten(x, again, [])
-                if ending is not None and not (len(again) == len(tensors) and all(a is b for a, b in zip(again, tensors, strict=True))):
-                    session.fail("changes an argument")
+                if ending is not None and look(args, kwargs) != before:
+                    session.fail("changes an argument, or the grad mode")
                     ending = None
             finally:
                 tape.capture = None

@@ -49,6 +49,7 @@ CALLABLES = (types.BuiltinFunctionType, types.MethodDescriptorType, types.Wrappe
              np.ufunc, type(np.sum))  # fmt: skip
 LARGEST = 4096          # items of containers that are watched
 SMALL_ARRAY = 64
+STATEFUL = frozenset(("random", "threading", "io", "_io", "queue", "multiprocessing", "contextvars"))     # modules whose objects do more than hold values
 TABLES = ("_parameters", "_buffers", "_modules")
 SETTINGS_APART = frozenset(("lr", "initial_lr", "params"))
 READ_SETTINGS = frozenset(("param_groups", "state", "state_dict", "get_last_lr", "get_lr", "_last_lr", "base_lrs", "defaults"))
@@ -423,7 +424,7 @@ class World:
     def attributes(self, x: Any, name: str) -> None:
         """Those of an instance of a Python class, by the names that are read."""
         kind = type(x)
-        if kind.__flags__ & (1 << 9) == 0:          # no class made in Python
+        if not made_in_python(kind) and kind is not types.SimpleNamespace:
             return
         state = getattr(x, "__dict__", None)
         every = kind_of_class(kind) == "library"
@@ -446,17 +447,28 @@ class World:
     def visit_object(self, x: Any, name: str) -> None:
         kind = type(x)
         for base in kind.__mro__:
-            if base is not object and base.__flags__ & (1 << 9) == 0 or base.__module__ in ("random", "threading", "io", "_io", "queue"):
+            if base not in (object, types.SimpleNamespace) and (not made_in_python(base) or base.__module__ in STATEFUL):
                 self.fail(f"{name} is a {kind.__module__}.{kind.__qualname__}, whose state can't be guarded")
                 return
         self.attributes(x, name)
+
+
+def made_in_python(c: type) -> bool:
+    """Whether a class comes from a class statement: what its instances hold is in their __dict__ and __slots__, not in C."""
+    held = vars(c)
+    if "__slots__" in held:
+        return True
+    own = held.get("__dict__")
+    if isinstance(own, types.GetSetDescriptorType) and (own.__doc__ or "").startswith("dictionary for instance variables"):
+        return True
+    return any(made_in_python(base) for base in c.__bases__ if base is not object)
 
 
 def kind_of_class(c: type) -> str:
     module = c.__module__
     if module.split(".")[0] == "jitorch":
         return "library"
-    if c.__flags__ & (1 << 9) == 0:
+    if not made_in_python(c):
         return "builtin"
     found = sys.modules.get(module)
     return "user" if found is None else module_kind(found)

@@ -1294,3 +1294,221 @@ def reads_the_clock(trace):
         return v, time.time() > 0
 
     return [f(x()) for _ in range(4)]
+
+
+# -- state in odd places ----------------------------------------------------------------------------------------------
+@program("array.array")
+def array_of_the_standard_library(trace):
+    import array
+
+    numbers = array.array("d", [1.0])
+    f = trace(lambda v: v * numbers[0])
+    out = []
+    for i in range(6):
+        numbers[0] = float(i)
+        out.append(f(x()))
+    return out
+
+
+@program("random")
+def numpy_global_random(trace):
+    import numpy as np
+
+    f = trace(lambda v: v * float(np.random.rand()))
+    np.random.seed(0)
+    return [f(x()) for _ in range(5)]
+
+
+@program(2)
+def small_numpy_array(trace):
+    import numpy as np
+
+    factors = np.array([1.0, 2.0])
+    f = trace(lambda v: v * float(factors[1]))
+    out = [f(x()) for _ in range(4)]
+    factors[1] = 7.0
+    return out + [f(x()) for _ in range(4)]
+
+
+@program("_lru_cache_wrapper")
+def cached_function(trace):
+    state = [1.0]
+
+    @functools.lru_cache
+    def factor(n):
+        return state[0] * n
+
+    f = trace(lambda v: v * factor(2))
+    out = []
+    for i in range(6):
+        state[0] = float(i)
+        if i % 2:
+            factor.cache_clear()
+        out.append(f(x()))
+    return out
+
+
+@program("changes")
+def counter_on_a_class(trace):
+    class Model(nn.Module):
+        count = 0
+
+        def forward(self, v):
+            Model.count += 1
+            return v * Model.count
+
+    f = trace(Model())
+    return [f(x()) for _ in range(5)]
+
+
+@program("changes")
+def counter_on_a_function(trace):
+    def g(v):
+        g.calls += 1
+        return v * g.calls
+
+    g.calls = 0
+    f = trace(g)
+    return [f(x()) for _ in range(5)]
+
+
+@program("changes an argument")
+def list_of_numbers_is_changed(trace):
+    @trace
+    def f(v, numbers):
+        numbers[0] += 1.0
+        return v * 2
+
+    out = []
+    for _ in range(6):
+        numbers = [1.0]
+        f(x(), numbers)
+        out.append(list(numbers))
+    return out
+
+
+@program("changes an argument")
+def argument_begins_to_require_grad(trace):
+    @trace
+    def f(v):
+        v.requires_grad_(True)
+        return (v.detach() * 2).sum()
+
+    out = []
+    for _ in range(5):
+        v = x()
+        out.append((f(v), v.requires_grad))
+    return out
+
+
+@program("grad mode")
+def leaves_grad_mode_changed(trace):
+    @trace
+    def f(v):
+        torch.set_grad_enabled(False)
+        return v * 2
+
+    out = []
+    for _ in range(5):
+        out.append((f(x()), torch.is_grad_enabled()))
+        torch.set_grad_enabled(True)
+    return out
+
+
+@program(2)
+def identity_of_an_argument(trace):
+    state = torch.ones(3)
+
+    @trace
+    def f(v):
+        return v * 2 if v is state else v + state
+
+    return [f(v()) for v in (lambda: state,) * 4 + (lambda: state.detach(),) * 4 + (lambda: x(),) * 4 + (lambda: state,)]
+
+
+@program("hooks")
+def argument_with_a_hook(trace):
+    @trace
+    def f(v):
+        (v * v).sum().backward()
+        return v.grad
+
+    out = []
+    for i in range(6):
+        v = x().requires_grad_(True)
+        if i > 2:
+            v.register_hook(lambda g: g * 10)
+        out.append(f(v))
+    return out
+
+
+@program("os.environ")
+def environment_variable(trace):
+    import os
+
+    def f(v):
+        return v * float(os.environ.get("JITORCH_TEST_FACTOR", "1"))
+
+    g, out = trace(f), []
+    try:
+        out += [g(x()) for _ in range(4)]
+        os.environ["JITORCH_TEST_FACTOR"] = "5"
+        out += [g(x()) for _ in range(4)]
+    finally:
+        os.environ.pop("JITORCH_TEST_FACTOR", None)
+    return out
+
+
+@program(2)
+def namespace_and_slots(trace):
+    import types
+
+    class Slots:
+        __slots__ = ("factor",)
+
+    names, slots = types.SimpleNamespace(a=1.0, b=[2.0]), Slots()
+    slots.factor = 1.0
+    f = trace(lambda v: v * names.a * names.b[0] * slots.factor)
+    out = [f(x()) for _ in range(3)]
+    names.b[0] = 3.0
+    out += [f(x()) for _ in range(3)]
+    slots.factor = 4.0
+    out += [f(x()) for _ in range(3)]
+    names.a = 5.0
+    return out + [f(x()) for _ in range(3)]
+
+
+@program(2)
+def computed_attribute_names(trace):
+    class Holder:
+        def __init__(self):
+            self.part0, self.part1 = 1.0, 2.0
+
+    holder = Holder()
+    f = trace(lambda v: sum(getattr(holder, f"part{i}") * v for i in range(2)))
+    out = [f(x()) for _ in range(3)]
+    holder.part1 = 9.0
+    return out + [f(x()) for _ in range(3)]
+
+
+@program(2)
+def custom_function(trace):
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, v, factor):
+            ctx.factor = factor
+            return v * factor
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.factor * 2, None
+
+    w = torch.ones(3, requires_grad=True)
+
+    @trace
+    def step(v):
+        w.grad = None
+        Scale.apply(w * v, 3.0).sum().backward()
+        return w.grad
+
+    return [step(x(seed=i)) for i in range(5)]
