@@ -71,9 +71,6 @@ def matmul_lower(b, x, y):
         return b.full(b.out[0].shape, 0, x.dtype)
     if x.dtype.category != FLOAT:
         return None
-    if len(y.shape) == 2 and len(x.shape) > 2 and x.kind != "view":
-        rows = b.dot(b.reshape(x, (prod(x.shape[:-1]), x.shape[-1])), y)
-        return b.reshape(rows, (*x.shape[:-1], y.shape[-1]))
     return b.dot(x, y)
 
 
