@@ -56,7 +56,7 @@ def comments(kernel: Shown, files: dict[str, str]) -> list[str]:
     lines = [f"# {where}  {line_text(where, files)}".rstrip() for where in kernel.lines[:MOST_LINES]]
     if len(kernel.lines) > MOST_LINES:
         lines.append(f"# ... and {len(kernel.lines) - MOST_LINES} more lines")
-    path = f"{cache.directory()}/{cache.key(kernel.source)}{cache.SOURCE}"
+    path = f"{cache.directory()}/{cache.key(kernel.source)}{cache.SOURCE}"        # of one that has no parts
     return [*lines, f"# kept in {path}"] if os.path.exists(path) else lines
 
 
@@ -66,7 +66,7 @@ def kernels_of(costs: list[Cost]) -> list[Shown]:
     for number, cost in enumerate(costs, 1):
         for step in cost.steps:
             if isinstance(step, KernelStep):
-                kernel = shown.setdefault(step.kernel.source, Shown(step.kernel.source, step.kernel.name))
+                kernel = shown.setdefault(step.kernel.listing, Shown(step.kernel.listing, step.kernel.name))
                 kernel.uses += 1
                 kernel.programs = list(dict.fromkeys([*kernel.programs, number]))
                 kernel.lines = list(dict.fromkeys([*kernel.lines, *step.lines]))

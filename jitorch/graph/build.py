@@ -477,7 +477,7 @@ def report(program, works: list[Work], arena: int) -> None:
             names = " ".join(v.name or v.kind for v in w.values[:12])
             lines.append(f"  {w.kernel.name if w.kernel else 'call':7s} {w.kernel.units if w.kernel else '':>9} units  {names}")
             if config.debug >= 3 and w.kernel:
-                lines.append("\n".join("      " + x for x in w.kernel.source.splitlines()))
+                lines.append("\n".join("      " + x for x in w.kernel.listing.splitlines()))
     print("\n".join(lines), file=sys.stderr)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,20 @@ class KernelStep:
     lines: list[str]
     values: list
     final: bool                 # the first step of a region that overwrites a leaf
-    ticket: Any = None
+    tickets: dict[str, Any] = field(default_factory=dict)       # of the kernel (under "") and of its parts
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What is compiled for this step: the kernel, under "", and its parts."""
+        return {"": self.kernel.source, **self.kernel.parts}
+
+    def wait(self) -> None:
+        """Until everything is compiled. Raises RuntimeError with the source that could not be."""
+        for name, ticket in self.tickets.items():
+            ticket.wait()
+            if ticket.error:
+                raise RuntimeError(
+                    f"a kernel of this program could not be compiled (please report this):\n{ticket.error}\n{self.sources[name]}")
 
 
 @dataclass
@@ -61,15 +74,15 @@ class CompiledProgram:
         executor.request()
         for s in self.steps:
             if isinstance(s, KernelStep):
-                s.ticket = pool.request(s.kernel.source)
+                s.tickets = {name: pool.request(source) for name, source in s.sources.items()}
 
     def ready(self) -> bool:
         """Whether every kernel is compiled; raises if one could not be."""
         if self.tables is not None:
             return True
         from ..kernels.cpu import executor
-        kernels = [s for s in self.steps if isinstance(s, KernelStep)]
-        if executor.Executor.get() is None or not all(s.ticket.ready() for s in kernels):
+        tickets = [t for s in self.steps if isinstance(s, KernelStep) for t in s.tickets.values()]
+        if executor.Executor.get() is None or not all(t.ready() for t in tickets):
             return False
         self.link()
         return True
@@ -94,9 +107,7 @@ class CompiledProgram:
             if s.final and self.checks and rows:
                 segments.append(share_out(rows, times))     # errors are looked for before anything is overwritten
                 rows, times = [], []
-            s.ticket.wait()
-            if s.ticket.error:
-                raise RuntimeError(f"a kernel of this program could not be compiled (please report this):\n{s.ticket.error}\n{s.kernel.source}")
+            s.wait()
             k = s.kernel
             start = len(words)
             for w in k.words:
@@ -107,10 +118,12 @@ class CompiledProgram:
                     words.append(0)
                 elif w[0] == "table":
                     words.append(address(w[1]))
+                elif w[0] == "part":
+                    words.append(s.tickets[w[1]].address)
                 else:
                     fixups.append((len(words), *self.address_of(w)))
                     words.append(0)
-            rows.append([s.ticket.address, start, k.units, k.chunk, s.region, 0, int(k.finish), 0])
+            rows.append([s.tickets[""].address, start, k.units, k.chunk, s.region, 0, int(k.finish), 0])
             times.append(k.units / k.chunk * k.chunk_time)
         if rows:
             segments.append(share_out(rows, times))

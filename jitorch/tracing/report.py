@@ -144,7 +144,7 @@ def code(traced: Any) -> str:
         seen: dict[str, list[str]] = {}
         for step in compiled(program).steps:
             if isinstance(step, KernelStep):
-                seen.setdefault(step.kernel.source, []).extend(step.lines)
+                seen.setdefault(step.kernel.listing, []).extend(step.lines)
             else:
                 parts.append(f"# call of {step.op.name}")
         parts += [f"# {some(lines)}\n{source}" for source, lines in seen.items()]

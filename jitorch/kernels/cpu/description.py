@@ -27,6 +27,12 @@ class Kernel:
     scratch: int = 0                        # bytes of partial results
     name: str = ""
     chunk_time: float = 5.0                 # microseconds that a chunk takes, roughly
+    parts: dict[str, str] = field(default_factory=dict)     # sources that the kernel calls, compiled by themselves: ("part", name)
+
+    @property
+    def listing(self) -> str:
+        """All source there is, to read: the parts, then the kernel that calls them."""
+        return "\n".join([*(f"# {name}\n{source}" for name, source in self.parts.items()), self.source])
 
 
 @dataclass

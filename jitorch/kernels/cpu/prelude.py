@@ -349,6 +349,38 @@ def call_c(typingctx, address, a, b, c):
     return types.void(int64, int64, int64, int64), codegen
 
 
+PART_ARGUMENTS = 10  # of a kernel's part, all 64-bit integers: see `invoke`
+
+
+@intrinsic
+def invoke(typingctx, address, a, b, c, d, e, f, g, h, i, j):
+    """Call a part of a kernel, compiled by itself, with as many 64-bit integers as parts take."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(ir.VoidType(), [WORD] * PART_ARGUMENTS)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(int64, *[int64] * PART_ARGUMENTS), codegen
+
+
+@intrinsic
+def address_of(typingctx, pointer):
+    """A pointer as an integer."""
+    return int64(pointer), lambda context, builder, sig, args: builder.ptrtoint(args[0], WORD)
+
+
+def pointer_maker(suffix: str, element: Any) -> Any:
+    result = types.CPointer(element)
+
+    def pointer(typingctx, address):
+        return result(int64), lambda context, builder, sig, args: builder.inttoptr(args[0], context.get_value_type(result))
+
+    pointer.__name__ = pointer.__qualname__ = f"{suffix}_at"
+    pointer.__doc__ = f"An address as a pointer to {element}."
+    return intrinsic(pointer)
+
+
 @intrinsic
 def pointer_to(typingctx, address):
     """An address as a pointer to 64-bit signed words."""
@@ -426,6 +458,8 @@ NAMES: dict[str, Any] = {
     **{name: getattr(vecmath, name) for name in VECMATH_GENERIC},
     **POINTERS,
     **CONVERSIONS,
+    **{f"{suffix}_at": pointer_maker(suffix, ELEMENTS[suffix]) for suffix in ("f32", "f64")},
+    **{"invoke": invoke, "address_of": address_of},
     **{str(kind): kind for kind in (boolean, float32, float64, int8, int16, int32, int64, uint8, types.uint32, uint64)},
     **{"word": word, "sword": sword, "at": at, "independent": independent, "select": select, "narrowed": narrowed},
     **{"radd": radd, "rmul": rmul, "rmax": rmax, "rmin": rmin},

@@ -2,7 +2,7 @@
 
     micro = microkernel("f32", rows=12, vectors=2, lanes=16)     at the top of a source: a function for its kernel
     micro(a, b, tile, depth, add)       tile[rows][vectors * lanes] (+)= a[depth][rows].T @ b[depth][vectors * lanes]
-    micro = panelkernel("f32", rows=12, vectors=2, lanes=16, in_place=True)     with b's rows wherever they lie
+    micro = panelkernel("f32", rows=12, vectors=2, lanes=16)     with b's rows wherever they lie
     dots = dotkernel("f32", rows=8, columns=3, lanes=16)         the same for rows that lie along the depth in both
     copy_lanes(to, source, 16)          16 elements, unaligned
     zero_lanes(to, 16)
@@ -140,15 +140,15 @@ def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[i
     return intrinsic(micro)
 
 
-def panelkernel(suffix: str, rows: int, vectors: int, lanes: int, in_place: bool) -> Any:
-    """A product of a packed panel of a, [depth][rows], with rows of b that are packed or, `in_place`, lie anywhere."""
+def panelkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
+    """A product of a packed panel of a, [depth][rows], with rows of b that lie anywhere."""
     element = ELEMENTS[suffix]
     pointer = types.CPointer(element)
 
     def micro(typingctx, a, b, places, tile, step, depth, add):
         """tile (rows `step` apart) = a.T @ b, or += where `add` is not 0; depth is at least 1.
 
-        Row k of b lies at b + k * vectors * lanes, or, `in_place`, at b + places[k]."""
+        Row k of b lies at b + places[k]."""
 
         def codegen(context, builder, sig, args):
             kind = ir.VectorType(context.get_value_type(element), lanes)
@@ -159,8 +159,7 @@ def panelkernel(suffix: str, rows: int, vectors: int, lanes: int, in_place: bool
                 return lambda r: builder.gep(column, [ir.Constant(WORD, r)])
 
             def of_b(k: ir.Value) -> ir.Value:
-                packed = builder.mul(k, ir.Constant(WORD, vectors * lanes))
-                return builder.gep(b, [builder.load(builder.gep(places, [k])) if in_place else packed])
+                return builder.gep(b, [builder.load(builder.gep(places, [k]))])
 
             def place(r: int, j: int) -> ir.Value:
                 return builder.gep(

@@ -1,0 +1,178 @@
+"""Contractions: every layout against NumPy in double precision, tiles of other processors, blocks, what joins a product."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import jitorch
+import jitorch.nn.functional as F
+from jitorch import config
+from jitorch.graph.record import flush
+from jitorch.kernels.cpu import contraction, executor
+from jitorch.kernels.cpu.contraction import Tile, blocks_of, offsets, pieces, run_length
+
+RNG = np.random.default_rng(0)
+SHAPES = [(1, 1, 1), (3, 5, 7), (12, 32, 16), (13, 33, 17), (64, 64, 48), (65, 67, 49), (97, 401, 31), (130, 50, 800), (2, 37, 100), (8, 70, 65)]
+TOLERANCE = {np.float32: 2e-6, np.float64: 2e-15}
+
+
+def operand(rows: int, columns: int, layout: str, dtype) -> np.ndarray:
+    """A matrix that lies in rows, in columns, with gaps, or the other way round in both directions."""
+    if layout == "columns":
+        return np.ascontiguousarray(operand(columns, rows, "rows", dtype)).T
+    if layout == "gaps":
+        return RNG.standard_normal((2 * rows, 3 * columns)).astype(dtype)[::2, ::3]
+    return RNG.standard_normal((rows, columns)).astype(dtype)
+
+
+def on_jitorch(x: np.ndarray):
+    """The same values with the same strides."""
+    base = x
+    while base.base is not None:
+        base = base.base
+    steps = [s // x.itemsize for s in x.strides]
+    return jitorch.from_numpy(base).reshape(-1).as_strided(x.shape, steps)
+
+
+def close(got, right: np.ndarray, dtype, depth: int) -> None:
+    scale = np.abs(right).max() + np.sqrt(depth)
+    assert np.abs(got.numpy() - right).max() <= TOLERANCE[dtype] * scale
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("left", ["rows", "columns", "gaps"])
+@pytest.mark.parametrize("right", ["rows", "columns", "gaps"])
+def test_layouts(left, right, dtype):
+    with config.using(tier="compiled"):
+        for m, n, k in SHAPES:
+            a, b = operand(m, k, left, dtype), operand(k, n, right, dtype)
+            close(on_jitorch(a) @ on_jitorch(b), a.astype(np.float64) @ b.astype(np.float64), dtype, k)
+
+
+@pytest.mark.parametrize("shapes", [((4, 3, 17, 19), (4, 3, 19, 21)), ((4, 1, 17, 19), (1, 3, 19, 21)), ((17, 19), (3, 19, 21)),
+                                    ((3, 17, 19), (19, 21)), ((1, 3, 17, 19), (5, 1, 19, 21)), ((3, 1, 40), (3, 40, 50)), ((2, 3, 4, 9, 1), (1, 1, 1, 1, 8))])
+def test_batches_broadcast(shapes):
+    a, b = (RNG.standard_normal(s).astype(np.float32) for s in shapes)
+    with config.using(tier="compiled"):
+        got = jitorch.from_numpy(a) @ jitorch.from_numpy(b)
+        close(got, a.astype(np.float64) @ b.astype(np.float64), np.float32, a.shape[-1])
+
+
+@pytest.mark.parametrize("other", [Tile((4,), 3, 8), Tile((8, 4), 2, 4), Tile((4,), 1, 16)])
+def test_tiles_of_other_processors(monkeypatch, other):
+    monkeypatch.setattr(contraction, "tile", lambda dtype: other)
+    with config.using(tier="compiled"):
+        for m, n, k in [(13, 33, 17), (70, 41, 500)]:
+            a, b = operand(m, k, "rows", np.float32), operand(k, n, "columns", np.float32)
+            close(on_jitorch(a) @ on_jitorch(b) + 0, a.astype(np.float64) @ b.astype(np.float64), np.float32, k)
+
+
+CONVOLUTIONS = [dict(), dict(padding=1), dict(stride=2, padding=2), dict(stride=(1, 3)), dict(groups=3), dict(groups=6), dict(dilation=2),
+                dict(stride=3, dilation=2), dict(stride=2, dilation=2, padding=1)]
+
+
+@pytest.mark.parametrize("sizes", [(14, 13), (32, 32), (7, 9)])
+@pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
+def test_convolutions_and_their_gradients(options, sizes):
+    torch = pytest.importorskip("torch")
+    x = RNG.standard_normal((3, 6, *sizes)).astype(np.float32)
+    w = RNG.standard_normal((12, 6 // options.get("groups", 1), 3, 3)).astype(np.float32)
+
+    def outcome(lib, functional):
+        a, b = (lib.from_numpy(v.copy()).requires_grad_(True) for v in (x, w))
+        y = functional.conv2d(a, b, **options)
+        (y * y).sum().backward()
+        return [v.detach().numpy() for v in (y, a.grad, b.grad)]
+    with config.using(tier="compiled"):
+        got = outcome(jitorch, F)
+    for mine, theirs in zip(got, outcome(torch, torch.nn.functional), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+
+
+def compiled_steps(make):
+    """The kernels of the one program that `make` records."""
+    from jitorch.graph.measure import recording
+    with config.using(tier="compiled"):
+        flush()
+        with recording() as costs:
+            kept = make()
+            flush()
+        assert kept is not None
+    return [step for cost in costs for step in cost.steps]
+
+
+def test_what_follows_a_product_joins_its_kernel():
+    x, w, bias = jitorch.ones(5, 40, 70), jitorch.ones(50, 70), jitorch.ones(50)
+    residual = jitorch.ones(5, 40, 50)
+    flush()
+    steps = compiled_steps(lambda: F.gelu(F.linear(x, w, bias)) * 2 + residual)
+    assert [s.kernel.name for s in steps] == ["contract"]
+
+
+def test_what_follows_a_convolution_joins_its_kernel():
+    x, w, bias, scale = jitorch.ones(2, 8, 12, 12), jitorch.ones(16, 8, 3, 3), jitorch.ones(16), jitorch.ones(1, 16, 1, 1)
+    flush()
+    steps = compiled_steps(lambda: F.relu(F.conv2d(x, w, bias) * scale))
+    assert [s.kernel.name for s in steps] == ["contract"]
+
+
+def test_two_products_of_other_sizes_share_every_source():
+    def sources(m, n, k):
+        a, b = jitorch.ones(m, k), jitorch.ones(k, n)
+        flush()
+        step, = compiled_steps(lambda: F.relu(a @ b))
+        return step.sources
+    assert sources(50, 70, 90) == sources(300, 41, 1000)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    a, b = (jitorch.from_numpy(RNG.standard_normal((700, 700)).astype(np.float32)) for _ in range(2))
+    before = executor.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            executor.set_num_threads(threads)
+            with config.using(tier="compiled"):
+                results.append((a @ b).numpy())
+    finally:
+        executor.set_num_threads(before)
+    assert all((r == results[0]).all() for r in results)
+
+
+def test_nan_and_infinity_stay_in_their_rows_and_columns():
+    a, b = np.ones((14, 20), np.float32), np.ones((20, 37), np.float32)
+    a[3, 5], b[7, 11] = np.nan, np.inf
+    with config.using(tier="compiled"):
+        got = (jitorch.from_numpy(a) @ jitorch.from_numpy(b)).numpy()
+    np.testing.assert_array_equal(got, a @ b)
+
+
+def test_blocks_cover_everything_and_give_threads_work():
+    t = Tile((12, 8, 4), 2, 16)
+    for batch, m, n, k in [(1, 1024, 1024, 1024), (1, 7, 5000, 3000), (16, 64, 1024, 576), (1, 50, 70, 90), (1, 64, 576, 16384)]:
+        b = blocks_of(batch, m, n, k, t)
+        assert (b.row_blocks - 1) * b.rows < m <= b.row_blocks * b.rows and (b.column_blocks - 1) * b.columns < n <= b.column_blocks * b.columns
+        assert b.columns % t.columns == 0 and b.depth % 4 == 0
+        if batch * m * n * k > 8 * contraction.LONG and max(m, n) >= 128:
+            assert batch * b.row_blocks * b.column_blocks >= 2
+
+
+def test_pieces_cover_every_element_once_or_with_the_same_value():
+    dims = [(3, 100), (5, 14), (13, 1)]
+    table = offsets(dims)
+    assert run_length(dims) == 13 and len(table) == 195
+    lists, kinds = pieces(table, 32), len(contraction.WIDTHS) + 1
+    for group in range(-(-len(table) // 32)):
+        wanted = table[32 * group:32 * group + 32]
+        found = np.full(32, -1)
+        ends = lists[group * kinds:(group + 1) * kinds]
+        for width, begin, end in zip(contraction.WIDTHS, ends, ends[1:], strict=False):
+            for p in range(begin, end, 2):
+                to, source = lists[p], lists[p + 1]
+                assert 0 <= to and to + width <= len(wanted)
+                found[to:to + width] = np.arange(source, source + width)
+        assert (found[:len(wanted)] == wanted).all()
+
+
+def test_offsets_of_no_dimensions_is_one_zero():
+    assert offsets([]).tolist() == [0] and offsets([(2, 10), (3, -1)]).tolist() == [0, -1, -2, 10, 9, 8]
