@@ -1,0 +1,160 @@
+"""Threads, size, memory, and what a replay leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+
+import pytest
+
+import jitorch as torch
+import jitorch.nn as nn
+from jitorch import config
+from jitorch.graph.build import build
+from jitorch.graph.record import counters
+from jitorch.tracing.report import programs_of
+
+
+@pytest.mark.parametrize("tier", ["reference", "compiled"])
+def test_threads_call_one_traced_model(tier):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)).eval()
+    traced = torch.trace(model)
+    inputs = [torch.randn(n, 8) for n in (1, 2, 3, 5, 8)]
+    with config.using(tier=tier):
+        with torch.no_grad():
+            want = [model(x).tolist() for x in inputs]
+        wrong = []
+
+        def work(k):
+            with torch.no_grad():
+                for i in range(30):
+                    j = (i + k) % len(inputs)
+                    if traced(inputs[j]).tolist() != want[j]:
+                        wrong.append((k, i))
+
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    assert not wrong and traced.replays > 60
+
+
+def chain(n):
+    def f(x, w):
+        for i in range(n // 2):
+            x = x * 1.0001 + w if i % 3 else torch.relu(x) - w
+        return x
+
+    traced = torch.trace(f)
+    with config.using(tier="reference"):
+        x, w = torch.ones(8), torch.ones(8)
+        began = time.process_time()
+        for _ in range(3):
+            traced(x, w)
+        for program in programs_of(traced):
+            build(program)
+    took = time.process_time() - began
+    assert traced.replays == 1 and sum(len(p.steps) for p in programs_of(traced)) >= n
+    return took
+
+
+def test_ten_thousand_operations_in_linear_time(monkeypatch):
+    from jitorch.kernels.cpu import executor, pool
+
+    monkeypatch.setattr(pool, "request", lambda source: None)      # planned, not compiled
+    monkeypatch.setattr(executor, "request", lambda: None)
+    small, large = min(chain(2500) for _ in range(2)), chain(10_000)
+    assert large < 5.0
+    assert large < 12 * max(small, 0.05)
+
+
+def test_memory_is_flat_and_nothing_is_planned_anew():
+    w = torch.ones(50, requires_grad=True)
+    optimizer = torch.optim.Adam([w])
+
+    @torch.trace
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w * x).pow(2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    x = torch.ones(50)
+    for _ in range(5):
+        step(x)
+    gc.collect()
+    objects, built = len(gc.get_objects()), counters.programs_built
+    for _ in range(500):
+        step(x)
+    gc.collect()
+    assert len(gc.get_objects()) < objects + 50 and counters.programs_built == built
+    assert step.replays >= 500
+
+
+def test_captures_are_bounded():
+    f = torch.trace(lambda x, n: x * n)
+    x = torch.ones(2)
+    for n in range(400):
+        assert f(x, float(n)).tolist() == [n, n]
+    assert len(f.entries) <= 256
+
+
+def test_module_stays_a_module(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    traced = torch.trace(model)
+    assert isinstance(traced, nn.Module) and traced.state_dict().keys() == model.state_dict().keys()
+    traced.eval()
+    assert not model.training and not model[1].training
+    traced.load_state_dict({k: v * 0 for k, v in model.state_dict().items()})
+    assert not model[0].weight.any()
+    assert traced.to(torch.float64) is traced and model[0].weight.dtype is torch.float64
+    traced.note = "kept"
+    assert model.note == "kept" and traced.note == "kept"
+    assert len(list(traced.modules())) == len(list(model.modules()))
+
+
+def test_a_method_as_decorator():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = 2.0
+
+        @torch.compile
+        def forward(self, x):
+            return x * self.factor
+
+    a, b = Net(), Net()
+    b.factor = 3.0
+    x = torch.ones(2)
+    for _ in range(4):
+        assert a(x).tolist() == [2.0, 2.0] and b(x).tolist() == [3.0, 3.0]
+    a.factor = 5.0
+    assert a(x).tolist() == [5.0, 5.0]
+
+
+def test_pending_operations_of_the_caller_run_first():
+    f = torch.trace(lambda x: x.mul_(2) + 1)
+    for i in range(5):
+        x = torch.ones(3) * i
+        view = x[1:]
+        assert f(x).tolist() == [2.0 * i + 1] * 3
+        assert view.tolist() == [2.0 * i] * 2
+
+
+def test_a_profiler_of_the_user_goes_on():
+    import sys
+
+    calls = []
+    f = torch.trace(lambda x: x + 1)
+    sys.setprofile(lambda *event: calls.append(event[1]))
+    try:
+        for _ in range(3):
+            f(torch.ones(2))
+        assert sys.getprofile() is not None
+    finally:
+        sys.setprofile(None)
+    assert calls
