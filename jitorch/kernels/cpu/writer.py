@@ -27,7 +27,7 @@ class Writer:
         self.index_of: dict[int, str] = {}      # axis -> name of its index (uint64), for iota
         self.scratch = 0
         self.kept: dict[Any, Access] = {}       # costly values of an earlier loop -> where they lie until the last loop writes over them
-        self.inmost: tuple[int, int, int | None] | None = None    # the innermost loop that is being written: number of its line, indent, axis
+        self.opened: tuple[int, int, int | None] | None = None    # the innermost loop that was opened last: number of its line, indent, axis
         self.hoisting = False                   # what is emitted goes in front of that loop
         self.marked = False                     # its body begins with a marker
         self.turned: set[str] = set()           # accesses that are read from a tile on the stack, where the innermost axis has a unit stride
@@ -49,8 +49,8 @@ class Writer:
         if self.hoisting:
             self.before_line(text)
             return
-        if self.inmost and self.indent <= self.inmost[1]:
-            self.inmost, self.marked = None, False
+        if self.opened and self.indent <= self.opened[1]:
+            self.opened, self.marked = None, False
         self.lines.append("    " * self.indent + text)
 
     def size(self, axis: int) -> str:
@@ -421,7 +421,7 @@ class Writer:
         self.emit(f"for j in range({bounds}):")
         self.indent += 1
         self.emit("independent()")
-        self.inmost, self.marked = (len(self.lines) - 2, self.indent - 1, axis), True
+        self.opened, self.marked = (len(self.lines) - 2, self.indent - 1, axis), True
         if axis is not None:
             self.index_of[axis] = index
 
@@ -430,12 +430,17 @@ class Writer:
         if not any(v.kind == "take" for v in self.view.nodes):
             self.emit("independent()")
 
+    @property
+    def inmost(self) -> tuple[int, int, int | None] | None:
+        """The innermost loop whose body is being written, if that is so."""
+        return self.opened if self.opened is not None and self.indent > self.opened[1] else None
+
     def before_line(self, text: str) -> None:
         """A statement in front of the innermost loop, for what doesn't change in it."""
         assert self.inmost is not None
         number, indent, axis = self.inmost
         self.lines.insert(number, "    " * indent + text)
-        self.inmost = number + 1, indent, axis
+        self.opened = number + 1, indent, axis
 
     def body(self, pointers, axis, index, outer_scope, targets, writes) -> dict:
         """Compute `targets` at one place and write `writes` (all loads come before the stores)."""
