@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import heapq
 
+from ..graph.record import local
 from .node import GradNode, edge_of, state
 from .replay import Note, again
 
@@ -12,8 +13,8 @@ def run(roots, gradients, *, keep: bool, create: bool, wanted=None, accumulate: 
 
     keep: saved values stay for another pass. create: the pass itself is recorded. accumulate: leaves get `.grad`.
     """
-    was = state.enabled
-    state.enabled = create
+    tape = local.tape
+    was, tape.differentiates = tape.differentiates, create
     try:
         taken = {id(g._storage) for g in gradients if g is not None}
         captured: dict[int, object] = {}
@@ -40,7 +41,7 @@ def run(roots, gradients, *, keep: bool, create: bool, wanted=None, accumulate: 
                     deposit(leaf, g, taken)
         return captured
     finally:
-        state.enabled = was
+        tape.differentiates = was
 
 
 def walk_and_learn(root, gradient, keep) -> list:

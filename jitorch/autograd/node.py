@@ -203,7 +203,14 @@ def connect(step, inputs: tuple) -> GradNode:
     """The node of a step that was just recorded."""
     node = GradNode()
     node.step, node.seq = step, next(_sequence)
-    node.edges = tuple([None if x is None or x.__class__ in NUMBERS else edge_of(x) for x in inputs])
+    edges: list = []
+    for x in inputs:
+        if x is None or x.__class__ in NUMBERS or not (x._rg if x._base is None else x._refresh()):
+            edges.append(None)
+        else:           # as in `edge_of`
+            fn = x._grad_fn
+            edges.append(x if fn is None else (fn, x._output_nr) if x._output_nr else fn)
+    node.edges = tuple(edges)
     saves = step.op.saves
     if saves:
         saved: list = []

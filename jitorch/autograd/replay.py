@@ -161,9 +161,10 @@ def compare(known: Pass, tape: Tape, root, gradient, sources: Sources) -> list |
             values = iter(saved)
             for read, tensor, storage, version in zip(reads, values, values, values):
                 slot, meta, part = read
-                if storage is not None and storage.tape is tape and storage.slot == slot and not part and storage.version == version and (
-                        tensor._meta is meta and tensor._storage is storage):
-                    continue                    # the usual case of `same`
+                if storage is not None and storage.version == version and tensor._meta is meta and tensor._storage is storage and not part:
+                    epoch, now = (tape.epoch, storage.slot) if storage.tape is tape else storage.entered
+                    if epoch is tape.epoch and now == slot:
+                        continue                # the usual case of `same`
                 if not same(known, tape, tensor, storage, version, read, sources):
                     return None
     if len(set(map(id, places))) != len(places) or len(set(map(id, sources.entering.values()))) != len(known.entered):
