@@ -56,10 +56,15 @@ def trace(input, *args, **kwargs):
 
 
 # Imported when first asked for, so that `import jitorch` stays fast.
-LAZY = (
-    *("nn", "optim", "utils", "linalg", "fft", "masked", "signal", "func", "random", "special", "cuda", "jit"),
+LAZY = frozenset(
+    "nn optim utils linalg fft masked signal func random special cuda jit amp backends version compiler testing distributed multiprocessing types cpu "
+    "mps xpu accelerator distributions".split()
 )
-LAZY_NAMES = {"vmap": "func", "save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing"}
+LAZY_NAMES = {
+    "vmap": "func", "save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing", "as_torch": "alias",
+    "autocast": "amp", "GradScaler": "amp",
+    **dict.fromkeys(("is_autocast_enabled", "is_autocast_cpu_enabled", "get_autocast_dtype"), "amp.autocast"),
+}
 
 
 def __getattr__(name: str):

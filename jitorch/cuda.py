@@ -83,3 +83,11 @@ NEED_CUDA = (
     "reset_peak_memory_stats set_device set_rng_state Stream stream synchronize"
 ).split()
 globals().update({name: needs_cuda(name) for name in NEED_CUDA})
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        from . import amp
+
+        return amp
+    raise AttributeError(f"module 'torch.cuda' has no attribute '{name}': jitorch runs on the CPU only")

@@ -264,9 +264,9 @@ class Tensor:
         return id(self)
 
     def __format__(self, spec: str) -> str:
-        if not self.shape and spec:
+        if not self.shape and type(self) is Tensor:
             return format(self.item(), spec)
-        return object.__format__(self, spec) if spec else str(self)
+        return object.__format__(self, spec)
 
     def __repr__(self) -> str:
         from .printing import tensor_repr

@@ -30,6 +30,17 @@ def demo(context: typer.Context) -> None:
     raise typer.Exit(run_demo(context.args))
 
 
+@app.command(context_settings=OF_SCRIPT)
+def run(context: typer.Context, script: Script) -> None:
+    """Run a program written for PyTorch: in it, `import torch` and its submodules give jitorch."""
+    from ..alias import as_torch
+    from .scripts import run_script
+
+    with as_torch():
+        status = run_script(script, context.args)
+    raise typer.Exit(status)
+
+
 @app.command()
 def env() -> None:
     """Show versions, processor, threads, cache and switches: what to put into a bug report."""
