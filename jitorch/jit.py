@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -10,6 +11,7 @@ from .graph.record import local
 from .nn.modules.module import Module
 from .tensor import Tensor
 from .tracing import TracedFunction, TracedModule, file
+from .tracing.traced import FrozenModule
 
 F = TypeVar("F", bound=Callable)
 
@@ -96,6 +98,33 @@ def load(f: Any, map_location: Any = None, _extra_files: Any = None, _restore_sh
     return file.load(f)
 
 
+def freeze(mod: Any, preserved_attrs: Any = None, optimize_numerics: bool = True) -> Any:
+    """A traced module in eval mode as one whose parameters are constants: what depends on them alone is computed once,
+    and batch normalizations become part of the convolutions before them. It is a copy; its results differ by rounding.
+
+    RuntimeError for a module that is not traced, or in train mode.
+
+    >>> import jitorch as torch
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)).eval()
+    >>> frozen = torch.jit.freeze(torch.jit.trace(net, torch.ones(1, 1, 4, 4)))
+    >>> frozen(torch.ones(1, 1, 4, 4)).shape, len(list(frozen.parameters()))
+    (torch.Size([1, 2, 2, 2]), 0)
+    """
+    if not isinstance(mod, TracedModule):
+        raise RuntimeError("torch.jit.freeze: expected a module that was traced: torch.jit.freeze(torch.jit.trace(net, x))")
+    if mod.training:
+        raise RuntimeError(
+            "Freezing is currently only implemented for modules in eval mode. Please call .eval() on your module before "
+            "freezing."
+        )
+    return mod if isinstance(mod, FrozenModule) else FrozenModule(copy.deepcopy(mod.__dict__["__traced__"]))
+
+
+def optimize_for_inference(mod: Any, other_methods: Any = None) -> Any:
+    """`freeze`, where it was not done yet."""
+    return freeze(mod)
+
+
 def is_scripting() -> bool:
     """Whether TorchScript is being compiled: never."""
     return False
@@ -116,10 +145,12 @@ unused = export = ignore
 __all__ = [
     "TracedFunction",
     "export",
+    "freeze",
     "ignore",
     "is_scripting",
     "is_tracing",
     "load",
+    "optimize_for_inference",
     "save",
     "script",
     "trace",

@@ -8,6 +8,8 @@
 | replay.py | guards, the tree of captured paths, a replay |
 | tail.py | finds values that are read only to be returned |
 | report.py | explain, code, draw |
+| freeze.py | programs of frozen modules: constants folded |
+| again.py | gradients of replayed calls |
 | file.py | save and load |
 | traced.py | the callables that users hold |
 """

@@ -38,6 +38,7 @@ from ..ops.dispatch import OPS
 from ..tensor import Tensor
 from .capture import Check as LookEvent
 from .capture import Draw, Ending, Look, Made, Read, Run, Slot
+from .freeze import frozen_path
 from .replay import Branch, Capture, Replay
 
 VERSION = 1
@@ -166,9 +167,8 @@ def encode_event(e: Any) -> dict | None:
 
 
 def all_steps(program: Program) -> list[Step]:
-    """The steps that are run, and the leaves that are not read (homes)."""
-    held = {s.index for s in program.steps}
-    return sorted([*program.steps, *(s for s in program.leaves if s.index not in held)], key=lambda s: s.index)
+    """All leaves, in their order (those that are not read are homes of results), then what is run."""
+    return [*program.leaves, *(s for s in program.steps if s.op != "leaf")]
 
 
 def encode_step(s: Step) -> list:
@@ -372,9 +372,7 @@ def compares_sizes(traced: Any) -> bool:
 def general_form(capture: Capture, key: Any, traced: Any, asked: bool | None) -> dict | None:
     """Inputs and events for any batch size, or None. The function is captured for three sizes, on zeros."""
     why = None
-    if any(isinstance(e, Made) for e in all_events(capture.root)):
-        why = "it makes constants"
-    elif capture.root.read is not None and any(len(b.children) > 1 or (b.read is not None and b.read.returned is None) for b in [capture.root]):
+    if capture.root.read is not None and any(len(b.children) > 1 or (b.read is not None and b.read.returned is None) for b in [capture.root]):
         why = "it reads values into Python"
     elif any(end.written for end in endings(capture.root)) or any(isinstance(e, Draw) for e in all_events(capture.root)):
         why = "it changes state in every call"
@@ -448,9 +446,10 @@ def captured_for(capture: Capture, traced: Any, n: int | None, size: int) -> dic
     if ending is None:
         return None
     made = Capture(session, [])
-    if made.insert(session.path, ending) is not None or [id(t) for t in made.held] != [id(t) for t in capture.held]:
+    if made.insert(frozen_path(session) if traced.frozen else session.path, ending) is not None or [id(t) for t in made.held] != [id(t) for t in capture.held]:
         return None
-    return {"inputs": inputs, "root": encode_branch(made.root)}
+    constants = [[e.values.tobytes() for e in all_events(c.root) if isinstance(e, Made)] for c in (made, capture)]
+    return {"inputs": inputs, "root": encode_branch(made.root)} if constants[0] == constants[1] else None
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------

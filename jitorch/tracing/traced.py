@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import config, dtypes
 from ..autograd.node import state as autograd_state
+from ..changes import Table
 from ..graph.record import ROOT, local
 from ..nn.modules.module import Module
 from ..tensor import Tensor
@@ -88,6 +89,7 @@ class TracedFunction:
     """A function that was traced: captured when it is called, replayed when what it depends on is as it was."""
 
     attempts = ATTEMPTS
+    frozen = False          # the tensors that it reads never change: see freeze.py
 
     def __init__(self, function: Callable):
         self.original = function
@@ -211,6 +213,9 @@ class TracedFunction:
         reason = session.reason
         if ending is not None:
             made = capture is None
+            if self.frozen and not ending.written:
+                from .freeze import frozen_path
+                session.path = frozen_path(session)
             if capture is None:
                 capture = Capture(session, objects)
                 capture.example = example_of(args, kwargs)
@@ -350,6 +355,23 @@ class TracedModule(Module):
 
     def _get_name(self) -> str:
         return f"Traced{type(self.__dict__['__traced__']).__name__}"
+
+
+class FrozenModule(TracedModule):
+    """A traced module whose parameters are constants of its programs. It has none that could be seen or changed."""
+
+    def __init__(self, module: Module):
+        super().__init__(module)
+        for p in module.parameters():
+            p.requires_grad_(False)
+        for name in ("_parameters", "_buffers", "_modules"):
+            self.__dict__[name] = Table()
+        self.__dict__["traced"].frozen = True
+
+    def train(self, mode: bool = True) -> Any:
+        if mode:
+            raise RuntimeError("a frozen module stays in eval mode")
+        return self
 
 
 # -- what users call ---------------------------------------------------------------------------------------------------
