@@ -42,6 +42,7 @@ class Settings:
     peers: Sequence[str] = ()
     only: str = ""                              # rows with this in their name
     budget: Budget | None = None                # of seconds that torch.compile may compile
+    until: float | None = None                  # of time.monotonic(): rows that come later are not measured
 
     @property
     def runs(self) -> int:
@@ -56,6 +57,10 @@ class Settings:
     def longest(self) -> float:
         """Seconds that the runs of one row may take, unless the fewest runs take longer."""
         return 1.5 if self.quick else 6.0
+
+    @property
+    def over(self) -> bool:
+        return self.until is not None and time.monotonic() > self.until
 
     def wants(self, name: str) -> bool:
         return self.only.lower() in name.lower()

@@ -31,7 +31,7 @@ def mlp(fw: Framework) -> Callable[[], Any]:
 
 def digits(fw: Framework) -> Callable[[], Any]:
     """The network of examples/digits.py as it is there, batch 64, Adam."""
-    model = digits_module(fw.name).DigitNet()
+    model = digits_module(fw.torch.__name__).DigitNet()
     optimizer = fw.optim.Adam(model.parameters(), lr=3e-3)
     return step(fw, model, optimizer, fw.nn.CrossEntropyLoss(), floats(fw, 64, 1, 8, 8), classes(fw, 64, 10))
 

@@ -32,6 +32,8 @@ from .peers import TITLES, Framework, framework
 from .report import beside, head, load, machine, markdown, row, text_of, timed_row
 
 Make = Callable[[Framework], Callable[[], Any]]
+QUICK_SECONDS = 80      # of all suites with --quick, by the clock
+TOO_LATE = "not measured: the time is over (--seconds)"
 
 
 # -- what the suites share -------------------------------------------------------------------------------------------
@@ -69,6 +71,8 @@ def told(error: BaseException) -> str:
 def beside_peers(name: str, unit: str, names: Iterable[str], make: Callable[[str], Callable], settings: Settings,
                  goals: dict[str, float] | None = None, **more: Any) -> dict:
     """The row of what make(name) returns for jitorch and each peer."""
+    if settings.over:
+        return row(name, unit, error=TOO_LATE)
     calls, _, errors = prepared(names, make, settings)
     if "jitorch" in errors:
         return row(name, unit, error=errors["jitorch"])
@@ -83,10 +87,10 @@ def timed(calls: dict[str, Callable], settings: Settings) -> harness.Comparison:
     return compare(calls, runs=settings.runs, sample=settings.sample, longest=settings.longest)
 
 
-def guarded(name: str, unit: str, make: Callable[[], dict]) -> dict:
+def guarded(name: str, unit: str, make: Callable[[], dict], settings: Settings) -> dict:
     """The row, or what went wrong in the processes that were started for it."""
     try:
-        return make()
+        return row(name, unit, error=TOO_LATE) if settings.over else make()
     except Exception as error:
         return row(name, unit, error=told(error))
 
@@ -195,9 +199,11 @@ def startup(settings: Settings, names: list[str]) -> Iterator[dict]:
                                                         goals={"torch": 1.0}),
             "kernels compiled by 2nd process": second,
         }
+        if settings.quick:                      # half a minute of compiling, and the tests do it, too
+            del makes["first digits step, no cache"]
         for name, make in makes.items():
             if settings.wants(name):
-                yield guarded(name, "s", make)
+                yield guarded(name, "s", make, settings)
 
 
 def number_printed(code: str, **env: str) -> float:
@@ -301,6 +307,8 @@ def kernels(settings: Settings, names: list[str]) -> Iterator[dict]:
 
 
 def kernel_row(name: str, case: cases.Case, names: list[str], settings: Settings) -> dict:
+    if settings.over:
+        return row(name, "ms", error=TOO_LATE)
     calls, results, errors = prepared(names, partial(cases.call_of, case), settings)
     if "jitorch" in errors:
         return row(name, "ms", error=errors["jitorch"])
@@ -330,7 +338,7 @@ def threads(settings: Settings, names: list[str]) -> Iterator[dict]:
     with with_threads(2, names):
         for name, make in work.items():
             if settings.wants(name):
-                yield guarded(name, "times", partial(disturbed_row, name, make, names, settings))
+                yield guarded(name, "times", partial(disturbed_row, name, make, names, settings), settings)
 
 
 def disturbed_row(name: str, make: Callable[[str], Callable], names: list[str], settings: Settings) -> dict:
@@ -569,7 +577,7 @@ def memory(settings: Settings, names: list[str]) -> Iterator[dict]:
         makes = {name: make for name, make in makes.items() if make is chain_peak or name.endswith("tiny MLP")}
     for name, make in makes.items():
         if settings.wants(name):
-            yield guarded(name, "MB", partial(make, name))
+            yield guarded(name, "MB", partial(make, name), settings)
 
 
 # -- running them ----------------------------------------------------------------------------------------------------
@@ -606,7 +614,9 @@ def main(argv: list[str] | None = None, program: str = "python -m perf.suites") 
         parser.error(str(error))
     for text in absent:
         print(text)
-    settings = Settings(options.quick, picked, options.only, Budget(options.compile_seconds))
+    seconds = options.seconds or (QUICK_SECONDS if options.quick and not options.names else None)
+    until = None if seconds is None else time.monotonic() + seconds
+    settings = Settings(options.quick, picked, options.only, Budget(options.compile_seconds), until)
     results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "peers": picked, "absent": absent, "suites": {}}
     for name in options.names or [name for name, suite in SUITES.items() if suite.quick or not options.quick]:
         run_suite(name, settings, results, options)
@@ -636,6 +646,8 @@ def arguments(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer and shorter samples, beside PyTorch eager alone")
     parser.add_argument("--peers", metavar="NAMES", help=f"some of {','.join(TITLES)}, or none (default: all installed)")
     parser.add_argument("-k", dest="only", metavar="TEXT", default="", help="only rows with this in their name")
+    parser.add_argument("--seconds", type=float, metavar="S", help="rows that would begin later say so instead of a figure "
+                        f"(default: no limit; with --quick and no suite named: {QUICK_SECONDS})")
     parser.add_argument("--compile-seconds", type=float, default=900, metavar="S",
                         help="after so many seconds in torch.compile's compiler, further rows go without it (default: 900)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures and the machine to a file")

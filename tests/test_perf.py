@@ -135,6 +135,13 @@ def test_the_compilers_seconds_are_limited(monkeypatch):
     assert "--compile-seconds" in errors["compile"]
 
 
+def test_late_rows_say_so():
+    late = Settings(until=0.0)
+    rows = [suites.beside_peers("a", "ms", ["jitorch"], failing, late), suites.guarded("b", "s", failing, late),
+            suites.kernel_row("c", None, ["jitorch"], late)]
+    assert all("--seconds" in each["error"] and each["ours"] is None for each in rows)
+
+
 def test_a_record_names_machine_and_misses(tmp_path, monkeypatch, capsys):
     def small(settings, names):
         assert names == ["jitorch", "torch"]
