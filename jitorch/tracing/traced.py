@@ -10,7 +10,7 @@ from typing import Any
 from .. import config, dtypes
 from ..autograd.node import state as autograd_state
 from ..changes import Table
-from ..graph.record import ROOT, local
+from ..graph.record import ROOT, Size, local
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from .capture import Session
@@ -23,6 +23,7 @@ BACKENDS = ("inductor", "eager", "aot_eager", "jitorch")
 
 KEPT = 16           # captures of one signature
 SIGNATURES = 256
+PATIENCE = 24       # calls in a row that could not be replayed: from then on only now and then is it tried again
 ATTEMPTS = 5        # calls of one signature that may fail to be captured before it runs as plain Python
 
 
@@ -73,14 +74,25 @@ def look(args: tuple, kwargs: dict) -> tuple:
     return keys, [id(t) for t in tensors], autograd_state.enabled, dtypes.get_default_dtype()
 
 
+def without_numbers(key: Any) -> Any:
+    """A key in which int and float arguments stand for any number."""
+    if isinstance(key, tuple):
+        if len(key) == 2 and key[0] in (int, float):
+            return key[0]
+        if key and isinstance(key[0], Size):        # a tensor
+            return key
+        return tuple([without_numbers(k) for k in key])
+    return key
+
+
 class Entry:
     """The captures of one signature."""
 
-    __slots__ = ("captures", "failures", "reason", "objects")
+    __slots__ = ("captures", "failures", "misses", "reason", "objects")
 
     def __init__(self, objects: list):
         self.captures: list[Capture] = []
-        self.failures = 0
+        self.failures = self.misses = 0
         self.reason: str | None = None
         self.objects = objects          # alive, so that their ids stay theirs
 
@@ -96,6 +108,7 @@ class TracedFunction:
         self.__traced__ = function
         self.learned = Learned()
         self.entries: dict[Any, Entry] = {}
+        self.families: dict[Any, int] = {}      # signatures without their numbers -> how many were seen
         self.lock = threading.RLock()
         self.calls = 0
         self.history: list[str] = []        # why it was captured again, or not at all
@@ -118,6 +131,11 @@ class TracedFunction:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.new_entry(key, objects)
+            if entry is None:
+                return self.original(*args, **kwargs)
+        elif entry.misses > PATIENCE and entry.misses % PATIENCE:
+            entry.misses += 1
+            return self.original(*args, **kwargs)
         broken: Check | str | None = None
         for capture in tuple(entry.captures):
             broken = capture.fits(tensors)
@@ -133,6 +151,7 @@ class TracedFunction:
                             entry.captures.insert(0, capture)
                 done, result = capture.replay(tensors, (self.original, args, kwargs))
                 if done:
+                    entry.misses = 0
                     return result
                 if capture.stale is not None:
                     self.note(f"captured again: {capture.stale}")
@@ -141,14 +160,23 @@ class TracedFunction:
                             entry.captures.remove(capture)
                     return self.capture(entry, tensors, objects, args, kwargs, None, result)
                 return self.capture(entry, tensors, objects, args, kwargs, capture, result)
+        entry.misses += 1
         if entry.failures >= ATTEMPTS:
             return self.original(*args, **kwargs)
         if broken is not None:
             self.note(f"captured again: {broken} is not as it was" if isinstance(broken, Check) else f"captured again: {broken}")
         return self.capture(entry, tensors, objects, args, kwargs)
 
-    def new_entry(self, key: Any, objects: list) -> Entry:
+    def new_entry(self, key: Any, objects: list) -> Entry | None:
+        """A place for a signature's captures; None where only numbers differ, in nearly every call: captures would never be used."""
         with self.lock:
+            family = without_numbers(key)
+            count = self.families[family] = self.families.get(family, 0) + 1
+            if count > PATIENCE:
+                replays = sum(c.replays for k, e in self.entries.items() if without_numbers(k) == family for c in e.captures)
+                if replays < count:
+                    self.note("runs as Python: a number among the arguments differs in nearly every call; pass it as a tensor")
+                    return None
             while len(self.entries) >= SIGNATURES:
                 self.entries.pop(next(iter(self.entries)))
             return self.entries.setdefault(key, Entry(objects))

@@ -158,3 +158,18 @@ def test_a_profiler_of_the_user_goes_on():
     finally:
         sys.setprofile(None)
     assert calls
+
+
+def test_what_never_fits_is_left_to_python():
+    factor = 0.0
+    f = torch.trace(lambda x: x * factor)
+    x = torch.ones(2)
+    for factor in range(200):  # noqa: B007
+        assert f(x).tolist() == [factor, factor]
+    assert sum(len(e.captures) for e in f.entries.values()) <= 16
+    g = torch.trace(lambda x, n: x * n)
+    for n in range(200):
+        assert g(x, float(n)).tolist() == [n, n]
+    assert len(g.entries) <= 32 and "differs in nearly every call" in g.explain()
+    for _ in range(5):
+        assert g(x, 3.0).tolist() == [3.0, 3.0]
