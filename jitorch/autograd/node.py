@@ -97,9 +97,11 @@ class GradNode:
         return self.step.metas
 
     def save_output(self, nr: int, out) -> None:
+        entry = out._alias(), out._storage.version
         if self.outputs is None:
-            self.outputs = {}
-        self.outputs[nr] = (out._alias(), out._storage.version)
+            self.outputs = {nr: entry}
+        else:
+            self.outputs[nr] = entry
 
     def move_output(self, nr: int, storage, meta) -> None:
         """A saved output was written into other memory (an in-place operation)."""

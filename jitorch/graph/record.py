@@ -140,7 +140,8 @@ class Node:
 
     def __init__(self, parent, op, slots, attrs, kinds, scalars, inputs, metas):
         self.parent, self.op, self.slots, self.attrs = parent, op, slots, attrs
-        self.left, self.right = slots if len(slots) == 2 and not attrs and not scalars else (None, None)    # of two tensors and nothing else
+        # of one or two tensors and nothing else
+        self.left, self.right = (*slots, None)[:2] if 0 < len(slots) < 3 and not attrs and not scalars else (None, None)
         self.kinds, self.scalars, self.runtime = kinds, scalars, False
         self.inputs, self.metas, self.meta = inputs, metas, metas[0] if metas else None
         self.index = 0 if parent is None else parent.index + len(parent.metas)

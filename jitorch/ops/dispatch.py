@@ -125,6 +125,34 @@ def step(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, bool]:
     return node, needs_grad
 
 
+def function_of(op: Op) -> Callable:
+    """The function that records `op`, with one output and no attributes: `apply`, written out for one tensor."""
+    infer, save_outputs = op.infer, op.save_outputs
+
+    def function(*inputs):
+        if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+            return apply(op, inputs)
+        tape, x = local.tape, inputs[0]
+        s, m = x._storage, x._meta
+        i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
+        parent = tape.node
+        node = parent.last
+        if node is None or node.op is not op or node.left != i or node.right is not None:
+            node = lookup(parent, op, (i,), (), (), (m,), infer)
+        tape.node = node
+        out = new_tensor(tape, node.meta, node.index)
+        if (x._rg if x._base is None else x._refresh()) and node.differentiable and tape.differentiates:
+            out._grad_fn = grad = connect(node, inputs)
+            out._rg = True
+            if save_outputs:
+                grad.save_output(0, out)
+        if node.index > tape.limit:
+            tape.flush()
+        return out
+
+    return function
+
+
 def operator_of(op: Op, mixed: Callable) -> Callable:
     """The operator that records `op` of two tensors, with one output and no attributes; `mixed(a, b)` does it where b is no tensor.
 

@@ -17,7 +17,7 @@ from ..changes import changed
 from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_
 from ..graph.ir import broadcast
 from ..graph.record import Meta
-from .dispatch import METHODS, PUBLIC, Op, apply
+from .dispatch import METHODS, PUBLIC, Op, apply, function_of
 
 
 # -- promotion: promoted dtype of the operands -> dtype computed in, dtype of the result ------------------------------
@@ -121,10 +121,8 @@ def define(
         wirtinger=wirtinger,
     )
 
-    def function(*inputs):
-        return apply(op, inputs)
-
-    function.op = op  # type: ignore[attr-defined]
+    function: Any = function_of(op)
+    function.op = op
     function.__name__ = function.__qualname__ = name
     return function
 
