@@ -213,6 +213,12 @@ def work_of(case: Case, result_shape: tuple[int, ...]) -> Work:
     return Work(sum(sizes) + result, result + sum(sizes[:case.grads]), case.flops)
 
 
+def checked_work(case: Case, results: dict[str, list]) -> Work:
+    """The work of a case, whose results by jitorch and its peers must agree."""
+    check_agreement(results)
+    return work_of(case, tuple(results["jitorch"][0].shape))
+
+
 def check_agreement(results: dict[str, list]) -> None:
     """A figure of a wrong result is worth nothing. AssertionError if jitorch's differ from a peer's."""
     values = {name: [to_numpy(x) for x in each] for name, each in results.items()}

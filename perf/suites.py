@@ -33,6 +33,7 @@ from .report import beside, head, load, machine, markdown, row, text_of, timed_r
 
 Make = Callable[[Framework], Callable[[], Any]]
 QUICK_SECONDS = 80      # of all suites with --quick, by the clock
+UNTOLD = limits.Work()
 TOO_LATE = "not measured: the time is over (--seconds)"
 
 
@@ -69,17 +70,27 @@ def told(error: BaseException) -> str:
 
 
 def beside_peers(name: str, unit: str, names: Iterable[str], make: Callable[[str], Callable], settings: Settings,
-                 goals: dict[str, float] | None = None, **more: Any) -> dict:
-    """The row of what make(name) returns for jitorch and each peer."""
+                 goals: dict[str, float] | None = None, work: limits.Work | Callable[[dict], limits.Work] = UNTOLD,
+                 **more: Any) -> dict:
+    """The row of what make(name) returns for jitorch and each peer.
+
+    work: what it can't do without, or a function of the first results, which checks them, too.
+    """
     if settings.over:
         return row(name, unit, error=TOO_LATE)
-    calls, _, errors = prepared(names, make, settings)
+    calls, results, errors = prepared(names, make, settings)
     if "jitorch" in errors:
         return row(name, unit, error=errors["jitorch"])
     try:
-        timing = timed(calls, settings)
+        needed = work(results) if callable(work) else work
+        results.clear()
+        limit = limits.limit_of(needed) if any(needed) else None
+        timing = timed({**calls, "limit": limit.call} if limit else calls, settings)
     except Exception as error:
         return row(name, unit, error=told(error))
+    if limit:
+        shares = limits.share(needed, limit, timing.ratios("limit", "jitorch"))
+        more |= {"share": median(shares), "bound": limit.name}
     return timed_row(name, unit, timing, goals=goals, errors=errors, **more)
 
 
@@ -252,41 +263,62 @@ def counted(printed: str) -> tuple[int, int]:
 
 
 # -- training and inference ------------------------------------------------------------------------------------------
+class Model(NamedTuple):
+    """`work`: of its products and convolutions, gradients included; nothing: not told."""
+
+    make: Make
+    goals: dict[str, float]
+    work: limits.Work = UNTOLD
+
+
+def products(inner: float, first: float = 0) -> limits.Work:
+    """Of a training step with so many multiplications in its forward pass; `first`: of layers whose input needs no gradient."""
+    return limits.Work(flops=6 * inner + 4 * first)
+
+
 STEP = {"torch": 0.6, "compile": 0.8}
-TRAINING: dict[str, tuple[Make, dict[str, float]]] = {
-    "tiny MLP, batch 10, SGD": (models.tiny_mlp, {"torch": 0.5, "compile": 0.8}),
-    "MLP 784-512-256-10, batch 128": (models.mlp, STEP),
-    "digits CNN, batch 64": (models.digits, STEP),
-    "small CNN 28x28, batch 64": (models.small_cnn, STEP),
-    "wide CNN 24x24x3, batch 32": (models.wide_cnn, STEP),
-    "LSTM 256, 32x64 characters": (models.lstm, STEP),
-    "GPT 4x128, 12x64 characters": (models.gpt, STEP),
+SMALL = products(64 * (64 * 250 * 20 + 320 * 50 + 500), first=64 * 576 * 25 * 10)
+WIDE = products(32 * (144 * 288 * 64 + 2304 * 128 + 1280), first=32 * 576 * 27 * 32)
+RECURRENT = products(2048 * (128 * 1024 + 256 * 1024 + 256 * 65))
+GPT = products(768 * (4 * 12 * 128 ** 2 + 128 * 65) + 12 * 4 * 64 ** 2 * 128)     # of attention, the half that is not masked
+TRAINING = {
+    "tiny MLP, batch 10, SGD": Model(models.tiny_mlp, {"torch": 0.5, "compile": 0.8}),
+    "MLP 784-512-256-10, batch 128": Model(models.mlp, STEP, products(128 * (512 * 256 + 2560), first=128 * 784 * 512)),
+    "digits CNN, batch 64": Model(models.digits, STEP),
+    "small CNN 28x28, batch 64": Model(models.small_cnn, STEP, SMALL),
+    "wide CNN 24x24x3, batch 32": Model(models.wide_cnn, STEP, WIDE),
+    "LSTM 256, 32x64 characters": Model(models.lstm, STEP, RECURRENT),
+    "GPT 4x128, 12x64 characters": Model(models.gpt, STEP, GPT),
 }
-TRACED: dict[str, tuple[Make, dict[str, float]]] = {       # jitorch.trace of the whole step, beside the same peers
-    "tiny MLP, batch 10, traced": (models.tiny_mlp, {"torch": 0.1, "compile": 0.8}),
-    "digits CNN, batch 64, traced": (models.digits, STEP),
-    "GPT 4x128, 12x64, traced": (models.gpt, STEP),
+TRACED = {       # jitorch.trace of the whole step, beside the same peers
+    "tiny MLP, batch 10, traced": Model(models.tiny_mlp, {"torch": 0.1, "compile": 0.8}),
+    "digits CNN, batch 64, traced": Model(models.digits, STEP),
+    "GPT 4x128, 12x64, traced": Model(models.gpt, STEP, GPT),
 }
-INFERENCE: dict[str, Make] = {
-    "ResNet-20, one picture": models.resnet,
-    "Transformer encoder 2x256, 1x128": models.encoder,
-    "GPT 4x256, one more word": models.decode,
+INFERENCE = {
+    "ResNet-20, one picture": Model(models.resnet, STEP, limits.Work(flops=2 * 40.8e6)),
+    "Transformer encoder 2x256, 1x128": Model(models.encoder, STEP, limits.Work(
+        flops=2 * (2 * 128 * 12 * 256 ** 2 + 2 * 2 * 128 ** 2 * 256))),
+    # every weight, and keys and values of every place
+    "GPT 4x256, one more word": Model(models.decode, STEP, limits.Work(read=4 * 4 * (12 * 256 ** 2 + 2 * 256 ** 2))),
 }
 
 
 def training(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Whole training steps: forward, backward and update."""
-    for making, steps in ((made, TRAINING), (traced, TRACED)):
-        for name, (make, goals) in steps.items():
-            if settings.wants(name):
-                yield beside_peers(name, "ms", names, partial(making, make), settings, goals)
+    yield from model_rows(TRAINING, made, settings, names)
+    yield from model_rows(TRACED, traced, settings, names)
 
 
 def inference(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Traced calls without gradients."""
-    for name, make in INFERENCE.items():
+    yield from model_rows(INFERENCE, made, settings, names)
+
+
+def model_rows(table: dict[str, Model], making: Callable, settings: Settings, names: list[str]) -> Iterator[dict]:
+    for name, model in table.items():
         if settings.wants(name):
-            yield beside_peers(name, "ms", names, partial(made, make), settings, STEP)
+            yield beside_peers(name, "ms", names, partial(making, model.make), settings, model.goals, model.work)
 
 
 def made(make: Make, name: str) -> Callable[[], Any]:
@@ -303,25 +335,8 @@ def kernels(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Kernels, beside what the machine can do: see limits.py."""
     for name, case in cases.kernel_cases().items():
         if settings.wants(name):
-            yield kernel_row(name, case, names, settings)
-
-
-def kernel_row(name: str, case: cases.Case, names: list[str], settings: Settings) -> dict:
-    if settings.over:
-        return row(name, "ms", error=TOO_LATE)
-    calls, results, errors = prepared(names, partial(cases.call_of, case), settings)
-    if "jitorch" in errors:
-        return row(name, "ms", error=errors["jitorch"])
-    try:
-        cases.check_agreement(results)
-        work = cases.work_of(case, tuple(results["jitorch"][0].shape))
-        results.clear()
-        limit = limits.limit_of(work)
-        timing = timed({**calls, "limit": limit.call}, settings)
-    except Exception as error:
-        return row(name, "ms", error=told(error))
-    shares = limits.share(work, limit, timing.ratios("limit", "jitorch"))
-    return timed_row(name, "ms", timing, goals=case.goals, errors=errors, share=median(shares), bound=limit.name)
+            yield beside_peers(name, "ms", names, partial(cases.call_of, case), settings, case.goals,
+                               partial(cases.checked_work, case))
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------

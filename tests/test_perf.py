@@ -95,6 +95,14 @@ def test_a_wrong_result_is_not_timed():
         cases.check_agreement({"jitorch": [np.ones(3), np.ones(3)], "torch": [np.ones(3), np.zeros(3)]})
 
 
+def test_a_wrong_result_is_an_error_row():
+    pytest.importorskip("torch")
+    case = cases.Case(lambda fw, x: x + (fw.name == "jitorch"), None, (cases.Array((8,)),), {})
+    found = suites.beside_peers("a", "ms", ["jitorch", "torch"], partial(cases.call_of, case), Settings(quick=True), {},
+                                partial(cases.checked_work, case))
+    assert found["ours"] is None and "result differs from torch's" in found["error"]
+
+
 def test_ratios_are_of_neighbours():
     timing = Comparison({"jitorch": [1.0, 4.0, 2.0], "torch": [2.0, 4.0, 8.0]})
     found = report.timed_row("x", "ms", timing, goals={"torch": 0.4})
@@ -109,6 +117,14 @@ def test_long_calls_get_fewer_runs(monkeypatch):
     assert len(harness.compare({"a": int}, runs=11, sample=1, longest=12).seconds["a"]) == harness.FEWEST_RUNS
     assert len(harness.compare({"a": int}, runs=3, sample=1, longest=1).seconds["a"]) == 3
     assert len(harness.compare({"a": int}, runs=11, sample=1, longest=1e3).seconds["a"]) == 11
+
+
+def test_a_row_tells_its_share_of_the_limit(monkeypatch):
+    monkeypatch.setattr(limits, "limit_of", lambda work: limits.Limit("FMA", int, 2e3))
+    monkeypatch.setattr(suites, "timed", lambda calls, settings: Comparison({name: [1.0, 2.0] for name in calls}))
+    found = suites.beside_peers("a", "ms", ["jitorch"], lambda name: int, Settings(), work=limits.Work(flops=1e3))
+    assert (found["bound"], found["share"]) == ("FMA", 0.5)
+    assert suites.beside_peers("a", "ms", ["jitorch"], lambda name: int, Settings())["share"] is None
 
 
 def failing(name: str, who: str):
@@ -137,8 +153,7 @@ def test_the_compilers_seconds_are_limited(monkeypatch):
 
 def test_late_rows_say_so():
     late = Settings(until=0.0)
-    rows = [suites.beside_peers("a", "ms", ["jitorch"], failing, late), suites.guarded("b", "s", failing, late),
-            suites.kernel_row("c", None, ["jitorch"], late)]
+    rows = [suites.beside_peers("a", "ms", ["jitorch"], failing, late), suites.guarded("b", "s", failing, late)]
     assert all("--seconds" in each["error"] and each["ours"] is None for each in rows)
 
 
