@@ -385,7 +385,7 @@ def make_view(base: Tensor, record: Record) -> Tensor:
 # -- in-place writes -----------------------------------------------------------------------------------------------
 def check_writable(t: Tensor) -> None:
     """Raise PyTorch's errors for an in-place operation on a leaf that requires grad, or on overlapping memory."""
-    if state.enabled and t._rg:
+    if t._rg and state.enabled:
         if t.grad_fn is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         root = t._base
@@ -436,7 +436,7 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
     grad = r._grad_fn
     if grad is not None and grad.outputs is not None:
         grad.move_output(r._output_nr, s, m)
-    if state.enabled:
+    if tape.differentiates:
         rebase(t, r)
     if tape.limit < 0 or (s.shared is not None and s.seen_outside()):
         tape.flush()

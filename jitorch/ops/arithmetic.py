@@ -7,6 +7,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
+from ..tensor import assign, check_writable
 from .dispatch import METHODS, NUMBERS, PUBLIC, apply, operator_of
 from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
 
@@ -483,8 +484,6 @@ for _test in (isclose, allclose, equal):
 # -- in-place writes ---------------------------------------------------------------------------------------------------
 def copy_(self, src, non_blocking: bool = False):
     """Write src, broadcast and cast to this tensor's shape and dtype, into this tensor. Gradients flow to src."""
-    from ..tensor import assign, check_writable
-
     check_writable(self)
     if not hasattr(src, "_meta"):
         raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
@@ -514,8 +513,6 @@ def cannot_copy(self, src) -> str:
 
 def fill_(self, value):
     """Every element set to value (a number, or a 0-d tensor)."""
-    from ..tensor import assign, check_writable
-
     check_writable(self)
     if hasattr(value, "_meta"):
         if value.ndim:

@@ -17,6 +17,7 @@ from ..changes import changed
 from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_
 from ..graph.ir import broadcast
 from ..graph.record import Meta
+from ..tensor import assign, check_writable, clone_of
 from .dispatch import METHODS, PUBLIC, Op, apply, function_of
 
 
@@ -162,8 +163,6 @@ def inplace_of(function, name: str):
     """The in-place method of a function whose first operand is the tensor."""
 
     def method(self, *args, **kwargs):
-        from ..tensor import assign, check_writable
-
         check_writable(self)
         result = function(self, *args, **kwargs)
         if result._grad_fn is not None:
@@ -192,8 +191,6 @@ def write_out(out, result):
 
     Returns out (a tuple where there are several).
     """
-    from ..tensor import assign, clone_of
-
     if isinstance(result, tuple):
         for o, r in zip(out, result, strict=True):
             write_out(o, r)
