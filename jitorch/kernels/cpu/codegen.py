@@ -16,6 +16,7 @@ from .writer import Writer
 
 def generate(view: GroupView) -> Kernel:
     """The kernel for a group: pick the loop shape, then write it."""
+    arrange(view)
     collapse(view)
     if not view.reduced:
         return MapWriter(view).write()
@@ -45,7 +46,22 @@ def waits_for_total(view: GroupView) -> bool:
     return False
 
 
-# -- merging axes ------------------------------------------------------------------------------------------------------
+# -- order of axes, and merging them -----------------------------------------------------------------------------------
+def arrange(view: GroupView) -> None:
+    """Let the loops of a reduction run through its large operands as they lie in memory, if that is not along the innermost axis:
+    they are read, once or more often, before anything is written."""
+    if not view.reduced or view.inner or len(view.order) < 2:
+        return
+    last = view.order[-1]
+    everything = [x for x in view.reads.values() if len(x.strides) == len(view.order)]
+    if not everything or any(x.strides.get(last, 0) == 1 for x in everything):
+        return
+    strides = everything[0].strides
+    if any(x.strides != strides for x in everything) or 1 not in strides.values():
+        return
+    view.order = sorted(view.order, key=lambda a: -abs(strides[a]))
+
+
 def collapse(view: GroupView) -> None:
     """Merge neighbouring axes that every access runs through as one; drop what then has no size."""
     kind = {a: "reduced" if a in view.reduced else "inner" if a in view.inner else "kept" for a in view.order}
