@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import config
 from ..dtypes import bool_
-from ..kernels.cpu import attention, codegen, contraction, executor, scans, templates
+from ..kernels.cpu import attention, codegen, contraction, executor, recurrence, scans, templates
 from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
 from .ir import Value
@@ -331,6 +331,29 @@ def attend_batch(named: dict[str, Value]) -> tuple[tuple[int, int, int], dict[st
     return (n, groups, each), steps
 
 
+def recur_work(v: Value, places: Places) -> Work | None:
+    """A loop over time."""
+    step, which = v.attrs
+    if which:
+        return None
+    steps, rows = v.shape[:2]
+    width = v.shape[2] // len(step.results[0])
+    values = results_of(v, places)
+    found = {r.attrs[-1]: places.of(r) for r in values}
+    reads = [places.of(base_of(a)[0]) for a in v.args]
+    size = rows * width * v.dtype.itemsize
+    needed = {step.fed, *(s[1] for s in step.sources if s[0] == "previous")}
+    results: list = []
+    for q, parts in enumerate(step.results):        # a result that nobody reads is not written, unless the next step needs it
+        results.append(found.get(q) or (Buffer("arena", -1, steps * len(parts) * size) if q in needed else None))
+    finals = [found.get(len(results) + k) or Buffer("arena", -1, size) for k in range(len(step.finals))]
+    blocks = tuple(a.shape[0 if k == step.weights else -1] // width for k, a in enumerate(v.args))
+    problem = recurrence.Problem(step, v.dtype.name, steps, rows, width, blocks, tuple(len(places) for places in step.results))
+    kernel = recurrence.generate(problem, [word(b, a) for b, a in zip(reads, v.args)], [b and word(b, v) for b in results],
+                                 [word(b, v) for b in finals], min(executor.get_num_threads(), MAX_SLOTS))
+    return Work(v, kernel, reads, [b for b in (*results, *finals) if b], [], values)
+
+
 def float_bits(x: float) -> int:
     return struct.unpack("q", struct.pack("d", x))[0]
 
@@ -350,7 +373,8 @@ def call_work(v: Value, places: Places) -> Work | None:
     return Work(v, None, reads, writes, [], results)
 
 
-WORK = {"call": call_work, "scan": scan_work, "scatter": scatter_work, "attend": attend_work, "attend_back": attend_work}
+WORK = {"call": call_work, "scan": scan_work, "scatter": scatter_work, "attend": attend_work, "attend_back": attend_work,
+        "recur": recur_work}
 
 
 # -- order and memory --------------------------------------------------------------------------------------------------

@@ -16,12 +16,14 @@
 | contract | sums of products of two operands over the labels that the result lacks (as in einsum) | a label for each dimension of the operands and the result |
 | attend | softmax(q @ k.T * scale + mask) @ v, and the logarithm of each row's sum of exponentials (see `Builder.attend`) | is it causal, which result |
 | attend_back | the gradients of q (in parts to be added up), k and v | is it causal, which result |
+| recur | a loop over time: at each step a product of what the last one gave, then elementwise functions (see `Recurrence`) | its Step, which result |
 | scan | a running reduction along one dimension | name, dimension |
 | call | a library routine on whole arrays | op entry, its attributes, which result |
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..dtypes import bool_, dtype, int64
 from .record import contiguous_strides, count
@@ -68,6 +70,23 @@ class Value:
 
 ATTEND_KEYS, ATTEND_STEPS = 128, 16       # keys worth a part of their own; how many parts of all batches there are at least, if keys suffice
 TO_BOOL = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a `recur` does at each step, for every column (of `width`) of every row. Operands and results are named by their numbers."""
+
+    sources: tuple          # ("sequence", operand, block), ("previous", result, block, operand at the first step), ("vector", operand, block)
+                            # ("next", operand, block, operand at the last step), ("product", block), ("carried", number)
+    body: tuple             # values in order: ("source", dtype, number), ("const", dtype, number), or (map's name, dtype, *places in body)
+    results: tuple          # for each result the places in body of its blocks of columns
+    carried: tuple          # places of what the next step gets, in registers' stead; zero at the first
+    finals: tuple           # sums of sources after one more product, results without a time
+    fed: int                # the result whose last step's value the product is of
+    weights: int            # an operand
+    turned: bool            # is the product with the transpose of the weights
+    first: int | None       # the operand that the first step's product is of; None: it is zero
+    reverse: bool           # from the last time to the first
 
 
 class Builder:
@@ -224,6 +243,10 @@ class Builder:
             (parts, *lead, *q.shape[-2:]), (*lead, *k.shape[-2:]), (*lead, *v.shape[-2:])))
         return self.reshape(self.sum(dq, [0]), dq.shape[1:]), dk, dv
 
+    def recurrence(self, width: int, weights: Value, turned: bool, first: Value | None, reverse: bool) -> Recurrence:
+        """A loop over time in the making, whose steps begin with fed @ weights, or weights.T if `turned`."""
+        return Recurrence(self, width, weights, turned, first, reverse)
+
     def several(self, kind: str, args, attrs: tuple, dtype: dtype, shapes) -> tuple:
         """The results of one step: the others have the first as their only operand."""
         first = self.add(kind, None, args, shapes[0], dtype, (*attrs, 0))
@@ -248,6 +271,62 @@ class Builder:
 
     def log(self, v: Value) -> Value:
         return self.map("log", v)
+
+
+class Recurrence:
+    """A loop over time in the making: `step` builds the maps of one step, on what the sources give.
+
+    Sequences are (T, N, blocks * width); results are, too."""
+
+    def __init__(self, b: Builder, width: int, weights: Value, turned: bool, first: Value | None, reverse: bool):
+        self.b, self.width, self.dtype, self.step = b, width, weights.dtype, Builder()
+        self.operands: list[Value] = []
+        self.sources: list[tuple] = []
+        self.weights, self.turned, self.reverse = self.operand(weights), turned, reverse
+        self.first = None if first is None else self.operand(first)
+
+    def operand(self, v: Value) -> int:
+        if v not in self.operands:
+            self.operands.append(v)
+        return self.operands.index(v)
+
+    def source(self, *what) -> Value:
+        self.sources.append(what)
+        return self.step.input(len(self.sources) - 1, (), self.dtype)
+
+    def sequence(self, v: Value, block: int) -> Value:
+        """Of this step, `width` columns of a sequence from block * width on."""
+        return self.source("sequence", self.operand(v), block)
+
+    def previous(self, result: int, first: Value) -> Value:
+        """What result number `result` got at the last step; at the first, `first` (N, width)."""
+        return self.source("previous", result, 0, self.operand(first))
+
+    def next(self, v: Value, last: Value) -> Value:
+        """Of the step after this one; at the last, `last` (N, width)."""
+        return self.source("next", self.operand(v), 0, self.operand(last))
+
+    def vector(self, v: Value, block: int) -> Value:
+        """The same at each step: columns of a vector."""
+        return self.source("vector", self.operand(v), block)
+
+    def product(self, block: int) -> Value:
+        return self.source("product", block)
+
+    def carried(self, number: int) -> Value:
+        """What `finish` is told to carry, from the last step; zero at the first."""
+        return self.source("carried", number)
+
+    def finish(self, results, fed: int, carried=(), finals=()) -> tuple[Value, ...]:
+        """Results, lists of values (the blocks of columns), and finals, lists of ("product", block) and ("carried", number) to add up."""
+        number = {v: i for i, v in enumerate(self.step.values)}
+        body = tuple(("source" if v.kind == "input" else v.name or v.kind, v.dtype.name, *(
+            v.attrs if v.kind in ("input", "const") else (number[a] for a in v.args))) for v in self.step.values)
+        step = Step(tuple(self.sources), body, tuple(tuple(number[v] for v in blocks) for blocks in results), tuple(number[v] for v in carried),
+                    tuple(tuple(x) for x in finals), fed, self.weights, self.turned, self.first, self.reverse)
+        steps, rows = next(self.operands[s[1]].shape for s in self.sources if s[0] == "sequence")[:2]
+        shapes = [(steps, rows, len(blocks) * self.width) for blocks in results] + [(rows, self.width)] * len(finals)
+        return self.b.several("recur", self.operands, (step,), self.dtype, shapes)
 
 
 def lead_of(operands) -> tuple[int, ...]:

@@ -301,7 +301,7 @@ def is_number(v: Value, number) -> bool:
 
 REWRITES = {
     "take": rewrite_table, "scan": rewrite_whole, "call": rewrite_whole, "scatter": rewrite_scatter, "contract": rewrite_contract,
-    "attend": rewrite_attend, "attend_back": rewrite_attend,
+    "attend": rewrite_attend, "attend_back": rewrite_attend, "recur": rewrite_whole,
     "map": rewrite_map, "reshape": rewrite_reshape, "view": rewrite_view, "reduce": rewrite_reduce,
 }
 
@@ -385,7 +385,7 @@ def has_kernel(v: Value) -> bool:
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
         return v.name in scans.STEPS and v.dtype is not bool_
-    return v.kind not in ("contract", "attend", "attend_back") or v.dtype.name in FLOATS
+    return v.kind not in ("contract", "attend", "attend_back", "recur") or v.dtype.name in FLOATS
 
 
 def is_expand(base_shape, shape, strides, offset) -> bool:

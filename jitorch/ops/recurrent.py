@@ -1,7 +1,7 @@
 """Recurrent layers over whole sequences: one op forward and one back, whatever the number of steps.
 
-The formulas (see formulas.py) are loops over time that the lowering unrolls. Products of weights with the inputs of all
-steps, and the gradient of the recurrent weights, are single matrix products outside.
+A cell is a formula (see formulas.py), for arrays, for tensors, and for the step of a `recur` of the IR. The loop over time is Python's in
+the former two. Products of weights with the inputs of all steps, and the gradient of the recurrent weights, are single matrix products outside.
 """
 
 from __future__ import annotations
@@ -11,58 +11,30 @@ import numpy as np
 from ..autograd.node import state
 from ..graph.record import Meta
 from .dispatch import PUBLIC, Op, apply
-from .formulas import NUMPY, TENSORS, floating, gradient_of
+from .formulas import NUMPY, floating, gradient_of
 
 GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 KEPT = {"RNN_TANH": 0, "RNN_RELU": 0, "LSTM": 4, "GRU": 4}  # values a step keeps for its gradient, each (N, H)
 
 
-# -- what a formula over time needs beside maps, in each reading ---------------------------------------------------------
-def part(m, v, t: int, k: int, width: int):
-    """Columns k * width to (k + 1) * width of v[t]: (N, width) of a (T, N, G)."""
-    if m is NUMPY or m is TENSORS:
-        return v[t][:, k * width : (k + 1) * width]
-    _, n, g = v.shape
-    return m.strided(v, (n, width), (g, 1), t * n * g + k * width)
-
-
-def columns(m, v, k: int, width: int):
+# -- what a formula over time needs beside maps, on arrays and tensors ---------------------------------------------------
+def columns(v, k: int, width: int):
     """Columns k * width to (k + 1) * width of a matrix."""
-    if m is NUMPY or m is TENSORS:
-        return v[:, k * width : (k + 1) * width]
-    return m.strided(v, (v.shape[0], width), (v.shape[1], 1), k * width)
+    return v[:, k * width : (k + 1) * width]
 
 
 def product(m, x, w, transposed: bool):
     """x @ w, or x @ w.T."""
-    if m is NUMPY:
-        return x @ (w.T if transposed else w)
-    if m is TENSORS:
-        return x @ (w.t() if transposed else w)
-    return m.dot(x, m.permute(w, (1, 0)) if transposed else w)
+    if transposed:
+        w = w.T if m is NUMPY else w.t()
+    return x @ w
 
 
 def joined(m, steps: list[list]):
     """Parts (N, H) of each step, side by side, for all steps: (T, N, parts * H)."""
     if m is NUMPY:
         return np.stack([np.concatenate(parts, axis=1) for parts in steps])
-    if m is TENSORS:
-        return PUBLIC["stack"]([PUBLIC["cat"](parts, dim=1) for parts in steps])
-    n, h = steps[0][0].shape
-    g = h * len(steps[0])
-    pieces = [(v, (g, 1), t * n * g + k * h) for t, parts in enumerate(steps) for k, v in enumerate(parts)]
-    return m.place(None, (len(steps), n, g), pieces)
-
-
-def side_by_side(m, parts: list):
-    """Parts (N, H) as one matrix."""
-    if m is NUMPY:
-        return np.concatenate(parts, axis=1)
-    if m is TENSORS:
-        return PUBLIC["cat"](parts, dim=1)
-    n, h = parts[0].shape
-    g = h * len(parts)
-    return m.place(None, (n, g), [(v, (g, 1), k * h) for k, v in enumerate(parts)])
+    return PUBLIC["stack"]([PUBLIC["cat"](parts, dim=1) for parts in steps])
 
 
 # -- forward ---------------------------------------------------------------------------------------------------------------
@@ -90,7 +62,7 @@ def forward(m, gates, w, bias, h0, c0, mode: str, reverse: bool):
         u = product(m, h, w, True)
         u = u if bias is None else u + bias
         n = range(GATES[mode])
-        h, c, keep = cell(m, mode, [part(m, gates, t, k, width) for k in n], [columns(m, u, k, width) for k in n], h, c)
+        h, c, keep = cell(m, mode, [columns(gates[t], k, width) for k in n], [columns(u, k, width) for k in n], h, c)
         outputs[t], cells[t], kept[t] = [h], [c], keep
     results = [joined(m, outputs)]
     if c0 is not None:
@@ -98,6 +70,18 @@ def forward(m, gates, w, bias, h0, c0, mode: str, reverse: bool):
     if KEPT[mode]:
         results.append(joined(m, kept))
     return tuple(results)
+
+
+def lower(b, gates, w, bias, h0, c0, mode: str, reverse: bool):
+    """The same as one loop of the IR."""
+    if not gates.numel or not w.numel:
+        return None
+    r = b.recurrence(w.shape[1], w, turned=True, first=h0, reverse=reverse)
+    n = range(GATES[mode])
+    u = [r.product(k) if bias is None else r.product(k) + r.vector(bias, k) for k in n]
+    c = None if c0 is None else r.previous(1, c0)
+    h, c, keep = cell(r.step, mode, [r.sequence(gates, k) for k in n], u, r.previous(0, h0), c)
+    return r.finish([x for x in ([h], [] if c is None else [c], keep) if x], fed=0)
 
 
 # -- backward --------------------------------------------------------------------------------------------------------------
@@ -119,8 +103,9 @@ def cell_backward(m, mode: str, keep: list, h, h_before, c, c_before, dh, dc):
     return d, d, None, None
 
 
-def backward(m, dy, dcells, w, h0, c0, y, cells, kept, mode: str, reverse: bool):
+def backward(dy, dcells, w, h0, c0, y, cells, kept, mode: str, reverse: bool):
     """(gradient of the gates through the input, through the state if GRU, of h0, of c0 if LSTM)."""
+    m = NUMPY
     steps, width = y.shape[0], w.shape[1]
     into: list = [None] * steps
     through: list = [None] * steps
@@ -131,22 +116,41 @@ def backward(m, dy, dcells, w, h0, c0, y, cells, kept, mode: str, reverse: bool)
     for place in reversed(range(steps)):
         t = order[place]
         before = order[place - 1] if place else None
-        h_before = h0 if before is None else part(m, y, before, 0, width)
-        c_before = c0 if before is None or c0 is None else part(m, cells, before, 0, width)
-        here = None if dy is None else part(m, dy, t, 0, width)
-        dh = here if dh is None else dh if here is None else dh + here
-        here = None if dcells is None else part(m, dcells, t, 0, width)
-        dc = here if dc is None else dc if here is None else dc + here
-        h, c = part(m, y, t, 0, width), None if c0 is None else part(m, cells, t, 0, width)
-        dh = h * 0 if dh is None else dh
-        keep = [part(m, kept, t, k, width) for k in range(KEPT[mode])]
-        into[t], through[t], direct, dc = cell_backward(m, mode, keep, h, h_before, c, c_before, dh, dc)
-        dh = product(m, side_by_side(m, through[t]), w, False)
+        h_before = h0 if before is None else y[before]
+        c_before = c0 if before is None or c0 is None else cells[before]
+        dh = added(dh, None if dy is None else dy[t])
+        dc = added(dc, None if dcells is None else dcells[t])
+        dh = y[t] * 0 if dh is None else dh
+        keep = [columns(kept[t], k, width) for k in range(KEPT[mode])]
+        into[t], through[t], direct, dc = cell_backward(m, mode, keep, y[t], h_before, None if c0 is None else cells[t], c_before, dh, dc)
+        dh = product(m, np.concatenate(through[t], axis=1), w, False)
         dh = dh if direct is None else dh + direct
     results = [joined(m, into)]
     if mode == "GRU":
         results.append(joined(m, through))
     return (*results, dh) if c0 is None else (*results, dh, dc)
+
+
+def added(a, b):
+    return b if a is None else a if b is None else a + b
+
+
+def lower_backward(b, dy, dcells, w, h0, c0, y, cells, kept, mode: str, reverse: bool):
+    """The same as one loop of the IR, against the direction of the forward one."""
+    if not y.numel:
+        return None
+    r = b.recurrence(w.shape[1], w, turned=False, first=None, reverse=not reverse)
+    dh = added(r.product(0), None if dy is None else r.sequence(dy, 0))
+    dh = dh + r.carried(0) if mode == "GRU" else dh
+    h, h_before = r.sequence(y, 0), r.next(y, h0)
+    c, c_before, dc = (None, None, None) if c0 is None else (r.sequence(cells, 0), r.next(cells, c0), r.carried(0))
+    dc = dc if dcells is None else added(dc, r.sequence(dcells, 0))
+    keep = [r.sequence(kept, k) for k in range(KEPT[mode])]
+    into, through, direct, dc = cell_backward(r.step, mode, keep, h, h_before, c, c_before, dh, dc)
+    carried = [x for x in (direct, dc) if x is not None]
+    finals = [[("product", 0)] + [("carried", 0)] * (direct is not None)] + [[("carried", 0)]] * (c0 is not None)
+    results = [into, through] if mode == "GRU" else [into]
+    return r.finish(results, len(results) - 1, carried, finals)
 
 
 # -- the entries -------------------------------------------------------------------------------------------------------------
@@ -190,15 +194,15 @@ layer_op = Op(
     "rnn_layer",
     infer=infer,
     reference=lambda *args: forward(NUMPY, *args),
-    lower=forward,
+    lower=lower,
     vjp=gradients,
     saves="01234o",
 )
 backward_op = Op(
     "rnn_layer_backward",
     infer=infer_backward,
-    reference=lambda *args: backward(NUMPY, *args),
-    lower=backward,
+    reference=backward,
+    lower=lower_backward,
 )
 
 

@@ -19,15 +19,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import contraction
 from .codegen import Kernel
 from .expressions import SUFFIX
+from .packing import CLAIM, GIGAFLOPS, PACK, Table, tile
 
 # Queries and keys of a block. What is packed of it stays in the second-level cache, and serves long enough that packing
 # does not show; the other direction holds five arrays for each key.
 FORWARD_BLOCK, BACKWARD_BLOCK = (128, 256), (64, 128)
 TASK = 2_000_000  # multiplications worth a task of their own
-GIGAFLOPS = 80  # of one core, roughly, to say how long a task takes
 
 
 @dataclass(frozen=True)
@@ -50,61 +49,7 @@ class Problem:
         return self.queries * self.keys * (self.width + self.value_width) // (4 if self.causal else 2)
 
 
-def tile(dtype: str) -> tuple[int, int]:
-    """Rows and lanes of the accumulators, which are two vectors wide. Blocks are whole tiles, and rows are packed in fours."""
-    t = contraction.tile(dtype)
-    return max(n for n in t.rows if n % 4 == FORWARD_BLOCK[0] % n == BACKWARD_BLOCK[0] % n == 0), t.lanes
-
-
 # -- source ------------------------------------------------------------------------------------------------------------
-PACK = '''
-@helper
-def pack_turned(to, source, step, rows, depth, width):
-    """Panels of `width` rows: to[row // width][k][row % width] = source[row][k], zeros where the last panel has no row."""
-    row = 0
-    while row < rows:
-        first = (row // width) * width * depth + row % width
-        p = at(source, row * step)
-        k = 0
-        if row + 4 <= rows:
-            while k + 4 <= depth:
-                transpose_quads(at(to, first + k * width), width, at(p, k), at(p, step + k), at(p, 2 * step + k), at(p, 3 * step + k))
-                k += 4
-        while k < depth:
-            for i in range(4):
-                to[first + k * width + i] = p[i * step + k] if row + i < rows else {real}(0)
-            k += 1
-        row += 4
-    while row % width:
-        first = (row // width) * width * depth + row % width
-        for k in range(depth):
-            zero_lanes(at(to, first + k * width), 4)
-        row += 4
-
-
-@helper
-def pack_rows(to, source, step, rows, columns, height):
-    """Panels of {C} columns, `height` rows apart: to[column // {C}][row][column % {C}] = source[row][column], zeros beyond the last column."""
-    for row in range(rows):
-        p, place = at(source, row * step), at(to, row * {C})
-        column = 0
-        while column + {C} <= columns:
-            copy_lanes(place, at(p, column), {C})
-            place = at(place, height * {C})
-            column += {C}
-        if column < columns:
-            for i in range({C}):
-                place[i] = p[column + i] if column + i < columns else {real}(0)
-'''
-
-CLAIM = """    taken = 0
-    slot = slots
-    while not replace_atomic(slot, 0, 1):
-        taken = (taken + 1) % slot_count
-        slot = at(slots, taken * 8)
-        pause()
-"""
-
 BATCH = """        i2, i1, i0 = int64(batch % n2), int64(batch // n2 % n1), int64(batch // n2 // n1)
         query = at(q, i0 * q0 + i1 * q1 + i2 * q2)
         key = at(k, i0 * k0 + i1 * k1 + i2 * k2)
@@ -337,8 +282,8 @@ def forward(problem: Problem, operands: dict[str, tuple], results: dict[str, tup
     queries, keys = FORWARD_BLOCK
     part = (queries + keys) * (p.width + wide) + rows * keys + 2 * queries
     blocks = -(-p.queries // queries)
-    writer = Words(p, operands, results, scale, part, slots)
-    writer.numbers(blocks=blocks)
+    writer = Writer(p, operands, results, scale, part, slots)
+    writer.table.numbers(blocks=blocks)
     work = max(1, 2 * p.multiplications // blocks)
     return writer.kernel(FORWARD, "attend", FORWARD_BLOCK, p.batch[0] * p.batch[1] * p.batch[2] * blocks, work, {
         "end": "min(first + rows, keys)" if p.causal else "keys",
@@ -356,58 +301,43 @@ def backward(problem: Problem, operands: dict[str, tuple], results: dict[str, tu
             + 2 * queries * keys + rows * columns)
     batches = p.batch[0] * p.batch[1] * p.batch[2]
     part_keys = -(-p.keys // (keys * p.parts)) * keys  # a part is whole blocks
-    writer = Words(p, operands, results, scale, part, slots)
-    writer.numbers(batches=batches, part_keys=part_keys)
+    writer = Writer(p, operands, results, scale, part, slots)
+    writer.table.numbers(batches=batches, part_keys=part_keys)
     return writer.kernel(BACKWARD, "attend_back", BACKWARD_BLOCK, batches * p.parts, max(1, 5 * p.multiplications // p.parts), {
         "first": f"j0 // {queries} * {queries}" if p.causal else "0",
         "skip": f"max(j0 + p * {rows} - first, 0)" if p.causal else "0",
     })
 
 
-class Words:
-    """The argument table of a kernel, and the lines that read it."""
+class Writer:
+    """What both kernels have in common: most of the argument table, and parts of the source."""
 
     def __init__(self, p: Problem, operands: dict[str, tuple], results: dict[str, tuple], scale: tuple, part: int, slots: int):
-        self.p = p
-        self.words: list[tuple] = []
-        self.head: list[str] = []
-        s, size = SUFFIX[p.dtype], {"float32": 4, "float64": 8}[p.dtype]
+        self.p, self.table = p, Table(p.dtype)
         for name, (address, *strides) in operands.items():
-            self.pointer(name, address, "u8" if name == "mask" and p.mask == "bool" else s)
+            self.table.pointer(name, address, "u8" if name == "mask" and p.mask == "bool" else None)
             if strides:
-                self.numbers(**dict(zip((f"{name}0", f"{name}1", f"{name}2", f"{name}_row"), strides[0], strict=True)))
+                self.table.numbers(**dict(zip((f"{name}0", f"{name}1", f"{name}2", f"{name}_row"), strides[0], strict=True)))
         for name, address in results.items():
-            self.pointer(name, address, s)
-        part = -(-part * size // 128) * 128
-        self.scratch = part * slots
-        self.pointer("scratch", ("scratch", 0), s)
-        self.pointer("slots", ("slots",), "i64")
-        self.numbers(slot_count=slots, part=part // size, queries=p.queries, keys=p.keys, width=p.width, value_width=p.value_width)
-        self.numbers(n1=p.batch[1], n2=p.batch[2])
-        self.scale = len(self.words)
-        self.words.append(scale)
-
-    def pointer(self, name: str, address: tuple, suffix: str) -> None:
-        self.head.append(f"    {name} = ptr_{suffix}(args, {len(self.words)})")
-        self.words.append(address)
-
-    def numbers(self, **numbers: int) -> None:
-        for name, n in numbers.items():
-            reader = "word" if name in ("n1", "n2") else "sword"
-            self.head.append(f"    {name} = {reader}(args, {len(self.words)})")
-            self.words.append(("int", n))
+            self.table.pointer(name, address)
+        self.table.scratch(part, slots)
+        self.table.numbers(queries=p.queries, keys=p.keys, width=p.width, value_width=p.value_width)
+        self.table.numbers("word", n1=p.batch[1], n2=p.batch[2])
+        self.scale = len(self.table.words)
+        self.table.words.append(scale)
 
     def kernel(self, text: str, name: str, block: tuple[int, int], units: int, work: int, parts: dict[str, str]) -> Kernel:
-        p = self.p
+        p, table = self.p, self.table
         s, real, (rows, lanes) = SUFFIX[p.dtype], p.dtype, tile(p.dtype)
         names = {"s": s, "real": real, "R": rows, "lanes": lanes, "C": 2 * lanes, "QUERIES": block[0], "KEYS": block[1]}
         pad = " " * (16 if name == "attend" else 20)
         source = text.format(
-            **names, **parts, scale=self.scale, head="\n".join(self.head), claim=CLAIM,
+            **names, **parts, scale=self.scale, head="\n".join(table.head), claim=CLAIM,
             pack=PACK.format(**names), batch=BATCH + (MASK if p.mask else ""),
             masked=MASKED[p.mask].format(**names, pad=pad, row="(top + r)"),
             seen=f"min(count, top + {rows} - j0)" if p.causal else "count",
             limit="max(min(count, top + r + 1 - j0), 0)" if p.causal else "count",
         )
         chunk = max(1, TASK // work)
-        return Kernel(source, self.words, units, chunk, False, self.scratch, name, max(1.0, 2 * work * chunk / GIGAFLOPS / 1000))
+        time = max(1.0, 2 * work * chunk / GIGAFLOPS / 1000)
+        return Kernel(source, table.words, units, chunk, False, table.scratch_bytes, name, time)
