@@ -114,6 +114,15 @@ def attention_family(n):
             yield gradient(lambda q, k, v, given=arguments: F.scaled_dot_product_attention(q, k, v, **given).sum(), *operands)
 
 
+def recurrence_family(n):
+    """Layers of many and of few rows and columns, and their gradients."""
+    for kind in ("LSTM", "GRU", "RNN"):
+        for rows, width in ((n, 5), (3, n % 150 + 1)):
+            layer = getattr(torch.nn, kind)(4, width, bidirectional=True)
+            x = floats(3, rows, 4)
+            yield gradient(lambda v, layer=layer: layer(v)[0].sum(), x) + [p.grad for p in layer.parameters() if p.grad is not None]
+
+
 # name -> a function of a size that gives tensors, or yields several such results in turn
 FAMILIES = {
     "map": lambda n: [floats(n) * 2 + floats(n).tanh(), floats(n).exp().log1p().sin() + floats(n).erf()],
@@ -151,6 +160,7 @@ FAMILIES = {
                                *gradient(lambda x, w: F.conv2d(x, w, stride=2, padding=1).sum(), floats(2, 3, n % 40 + 3, 9), floats(4, 3, 3, 2)),
                                *gradient(lambda x, w: F.conv1d(x, w).sum(), floats(2, 3, n + 3), floats(4, 3, 3))],
     "attention": attention_family,
+    "recurrences": recurrence_family,
     "random": lambda n: [torch.rand(n), torch.randn(n, 3), F.dropout(floats(n), 0.5)],
     "sorting": lambda n: [floats(n).sort()[0], floats(5, n).topk(1)[0]],
 }

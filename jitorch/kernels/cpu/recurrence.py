@@ -85,11 +85,12 @@ PAD = " " * 20
 def generate(p: Problem, operands: list[tuple], results: list[tuple | None], finals: list[tuple], threads: int) -> Kernel:
     """operands, results (None: not stored), finals: the words of their addresses; `threads`: how many tasks may run at the same time."""
     s, (rows, lanes) = SUFFIX[p.dtype], tile(p.dtype)
-    names = {"s": s, "real": p.dtype, "R": rows, "lanes": lanes, "C": 2 * lanes, "DEPTH": DEPTH, "WIDE": WIDE * 2 * lanes}
+    columns = WIDE * 2 * lanes
+    names: dict[str, Any] = {"s": s, "real": p.dtype, "R": rows, "lanes": lanes, "C": 2 * lanes, "DEPTH": DEPTH, "WIDE": columns}
     products, table = blocks_of_product(p), Table(p.dtype)
     wide, depth = -(-p.width // (2 * lanes)) * 2 * lanes, p.depth_blocks * p.width
     unit_rows = min(ROWS, -(-p.rows // (threads * rows)) * rows)     # rows are computed alike wherever they are cut
-    table.scratch(wide * products * depth + unit_rows * depth + products * unit_rows * names["WIDE"] + len(p.step.carried) * unit_rows * p.width, threads)
+    table.scratch(wide * products * depth + unit_rows * depth + products * unit_rows * columns + len(p.step.carried) * unit_rows * p.width, threads)
     table.numbers(steps=p.steps, rows=p.rows, width=p.width, unit_rows=unit_rows)
     for name, words in (("x", operands), ("y", results), ("z", finals)):
         for k, word in enumerate(words):
@@ -110,7 +111,7 @@ def generate(p: Problem, operands: list[tuple], results: list[tuple | None], fin
             "before" if step.first is not None else "(before if step > 0 else 0)") + (
             f"\n            if step == 0:\n                source = at(x{step.first}, first * depth)" if step.first is not None else ""),
         nothing_fed="" if step.first is not None else (
-            f"                if step == 0:\n                    for i in range({products * names['WIDE']} * unit_rows):\n"
+            f"                if step == 0:\n                    for i in range({products * columns} * unit_rows):\n"
             f"                        tile[i] = {p.dtype}(0)"),
         body="\n".join(PAD + line for line in body),
     )
