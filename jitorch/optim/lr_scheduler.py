@@ -62,6 +62,20 @@ def state_of_function(fn) -> dict | None:
     return None if fn is None or isinstance(fn, types.FunctionType) else fn.__dict__.copy()
 
 
+def done_again(step: Callable) -> Callable:
+    """A schedule's `step` that a trace which is being captured hears of: a replay calls it."""
+
+    @functools.wraps(step)
+    def told(self, *args, **kwargs):
+        capture = local.tape.capture
+        if capture is None:
+            return step(self, *args, **kwargs)
+        with capture.calling(self, functools.partial(told, self, *args, **kwargs)):
+            return step(self, *args, **kwargs)
+
+    return told
+
+
 class LRScheduler:
     """Base class: `get_lr()` gives the learning rates of all groups for step `last_epoch`.
 
@@ -114,11 +128,14 @@ class LRScheduler:
     def get_lr(self) -> list:
         raise NotImplementedError
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = done_again(cls.__dict__["step"])
+
+    @done_again
     def step(self, epoch: int | None = None) -> None:
         """Go on to the next step (or, deprecated, to step `epoch`). Call it after `optimizer.step()`."""
-        capture = local.tape.capture
-        if capture is not None:
-            capture.called(self, self.step if epoch is None else functools.partial(self.step, epoch))
         if self._step_count == 1 and not self.optimizer._opt_called:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you "

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from ..ops.update import step_op
 from ..optim.optimizer import Rule
 from ..tensor import Tensor
 from .tail import READERS, ReadValue, result_of
-from .world import World, alike
+from .world import PLAIN, World, alike
 
 LARGEST_READ = 512      # bytes
 DIFFERENTIABLE = "its result can be differentiated, and it changes state: trace the whole step, or call it under no_grad"
@@ -120,11 +121,12 @@ class Call(Event):
         self.owner, self.function = owner, function
 
     def do(self, replay) -> None:
-        owner, before = self.owner, dict(self.owner.__dict__)
+        owner, before = self.owner, [(s, dict(s.__dict__)) for s in (self.owner, *getattr(self.owner, "_schedulers", ()))]
         groups = [dict(g) for g in owner.optimizer.param_groups]
 
         def undo() -> None:
-            owner.__dict__.update(before)
+            for s, state in before:
+                s.__dict__.update(state)
             for g, held in zip(owner.optimizer.param_groups, groups, strict=True):
                 g.update(held)
 
@@ -307,7 +309,7 @@ class Session:
         self.read_count = 0
         self.live: list[Tensor] = []                    # leaves that results with a history come from
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
-        self.calling = 0
+        self.callers: list[Any] = []                    # schedules that step at this moment
         self.grads = [t.grad for t in self.tensors]
         self.versions: dict[int, tuple[Storage, tuple, int]] = {}
         for i, t in enumerate(self.tensors):
@@ -351,13 +353,23 @@ class Session:
         self.pending.append((self.counted, event))
         self.counted += 1
 
-    def called(self, owner: Any, function: Callable) -> None:
-        """A schedule steps: done again as a whole. (What it calls in turn is part of it.)"""
-        if id(owner) not in self.stepping:
+    @contextmanager
+    def calling(self, owner: Any, function: Any) -> Iterator[None]:
+        """A schedule steps within this block: done again as a whole, with the schedules that it steps in turn."""
+        outermost = not self.callers
+        if outermost:
+            if any(not isinstance(a, PLAIN) for a in (*function.args[1:], *function.keywords.values())):
+                self.fail("the step of a schedule depends on a tensor")
             self.path.append(Call(owner, function))
-        else:
-            self.fail("a schedule steps twice")
+        self.callers.append(owner)
         self.stepping.add(id(owner))
+        node = self.tape.node
+        try:
+            yield
+        finally:
+            self.callers.pop()
+            if self.tape.node is not node:
+                self.fail("a schedule records operations")
 
     def made(self, storage: Storage) -> None:
         event = Made(len(self.constants), storage.buffer.copy())
@@ -420,7 +432,9 @@ class Session:
                 self.constants[place[1]].written = True
         event = self.run_event(tape, program, live, leaves)
         if self.script and self.script[0][0] == "run":
-            _, expected, results = self.script.pop(0)
+            _, expected, found = self.script.pop(0)
+            # what was written into the memory of a leaf is there already
+            results = [(s.buffer, s.address) if r is None else r for s, r in zip(live, found, strict=True)]
             if expected.program is not program:
                 raise RuntimeError("trace: the function did something else with the same state; please report this")
         else:

@@ -1044,6 +1044,64 @@ def step_lambda_schedule(trace):
 
 
 @program(5)
+def step_sequential_schedule(trace):
+    def schedule(o):
+        first = torch.optim.lr_scheduler.ConstantLR(o, 0.1, 3)
+        return torch.optim.lr_scheduler.SequentialLR(o, [first, torch.optim.lr_scheduler.ExponentialLR(o, 0.9)], [3])
+
+    return training(trace, lambda p: torch.optim.SGD(p, lr=0.1), schedule)
+
+
+@program(5)
+def step_warm_restarts(trace):
+    return training(trace, lambda p: torch.optim.Adam(p, lr=0.1), lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 2))
+
+
+@program(5)
+def step_one_cycle(trace):
+    return training(trace, lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1.0, 20))
+
+
+@program("")
+def step_plateau(trace):
+    torch.manual_seed(0)
+    m = nn.Linear(3, 1)
+    o = torch.optim.SGD(m.parameters(), lr=0.1)
+    s = torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0)
+
+    @trace
+    def step(v):
+        o.zero_grad()
+        loss = m(v).pow(2).sum()
+        loss.backward()
+        o.step()
+        s.step(loss.item())
+        return loss
+
+    return [(step(x(2, 3, seed=i)), o.param_groups[0]["lr"], s.num_bad_epochs) for i in range(8)]
+
+
+@program(4)
+def several_schedules_and_a_decision(trace):
+    w = torch.ones(3, requires_grad=True)
+    o = torch.optim.Adam([w], lr=0.1)
+    a, b = torch.optim.lr_scheduler.StepLR(o, 2, 0.5), torch.optim.lr_scheduler.ExponentialLR(o, 0.9)
+    s = torch.optim.lr_scheduler.ChainedScheduler([a, b])
+
+    @trace
+    def step(v):
+        o.zero_grad()
+        (w * v).pow(2).sum().backward()
+        o.step()
+        s.step()
+        if w.sum() > 2:
+            return w.detach() * 2
+        return w.detach() * 3
+
+    return [(step(x(seed=i)), w.detach().clone(), o.param_groups[0]["lr"], a.last_epoch, o.state[w]["step"]) for i in range(12)]
+
+
+@program(5)
 def step_accumulates(trace):
     return training(trace, lambda p: torch.optim.SGD(p, lr=0.01), accumulate=True)
 

@@ -55,7 +55,16 @@ def test_equals_eager(name):
     check(name, "reference")
 
 
-COMPILED = [n for n in PROGRAMS if n.startswith("step_")] + ["branch_on_a_value", "gan_step", "toggled_eval", "writes_to_an_input"]
+COMPILED = [n for n in PROGRAMS if n.startswith("step_")] + [
+    "branch_on_a_value",
+    "early_stop",
+    "gan_step",
+    "gradient_scaler",
+    "several_schedules_and_a_decision",
+    "toggled_eval",
+    "training_step_returns_a_number",
+    "writes_to_an_input",
+]
 
 
 @pytest.mark.parametrize("name", COMPILED)
