@@ -43,7 +43,7 @@ LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of th
 INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
 IN_PLACE_ROWS = 96  # of a block at most, for b to be read where it lies: packing costs as much as two tiles of rows
 WIDTHS = (16, 8, 4, 2, 1)  # elements that a copy may take at a time
-LEAST_RUN = 3  # of elements side by side, for copies that are worth their list
+LEAST_RUN, LONG_RUN = 3, 8  # of elements side by side, for copies that are worth their list; that beat turning squares
 FEW_ROWS = (2, 4, 8)  # for which dot products are taken instead of packing
 SUMS = 24  # registers for vectors of partial sums, where the product of few rows is one of dot products
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
@@ -293,9 +293,10 @@ def packing(along, depth, suffix: str, lanes: int, full: int) -> tuple[str, bool
         return panels.pack(panels.WHOLE, suffix, full=full), False
     if run == 0 or run % lanes == 0:
         return panels.pack(panels.RUNS, suffix, lanes=lanes), False
-    if full and run >= LEAST_RUN:
+    turns = deep == 0 or deep % 4 == 0
+    if full and run >= (LONG_RUN if turns else LEAST_RUN):
         return panels.pack_pieces(suffix, full, WIDTHS), True
-    if deep == 0 or deep % 4 == 0:
+    if turns:
         return panels.pack(panels.TURNED, suffix), False
     return panels.pack(panels.ELEMENTS, suffix), False
 

@@ -215,20 +215,37 @@ ELEMENTS = PACK + """    for q in range(length):
             line[x] = {zero}
 """
 
-# runs of any length: a list of copies for every tile, see contraction.pieces
+# runs of any length: a list of copies for every tile, see contraction.pieces; four lines for each look at the list
 PIECES = PACK + """    table = pointer_to(pieces0)
     list = at(table, first // {full} * {kinds})
     if have < wide:
         for q in range(uint64(length * wide)):
             to[q] = {zero}
-    for q in range(length):
-        row, line = at(source, deep[q]), at(to, q * wide)
+    q = 0
+    while q + 4 <= length:
+        row0, row1, row2, row3 = at(source, deep[q]), at(source, deep[q + 1]), at(source, deep[q + 2]), at(source, deep[q + 3])
+        line = at(to, q * wide)
+        p = list[0]
+{copies_of_four}
+        q += 4
+    while q < length:
+        row0, line = at(source, deep[q]), at(to, q * wide)
         p = list[0]
 {copies}
+        q += 1
 """
-COPIES = """        while p < list[{number}]:
-            copy_lanes(at(line, table[p]), at(row, table[p + 1]), {width})
-            p += 2"""
+
+
+def copies(widths: Sequence[int], lines: int) -> str:
+    """The loops over the lists of one tile, for some lines at once."""
+    out = []
+    for number, width in enumerate(widths, 1):
+        out.append(f"        while p < list[{number}]:")
+        out.append("            x, y = table[p], table[p + 1]")
+        out += [f"            copy_lanes(at(line, {r} * wide + x), at(row{r}, y), {width})" for r in range(lines)]
+        out.append("            p += 2")
+    return "\n".join(out)
+
 
 ZERO = {"f32": "float32(0)", "f64": "float64(0)"}
 
@@ -240,5 +257,5 @@ def pack(kind: str, suffix: str, **numbers: int) -> str:
 
 def pack_pieces(suffix: str, full: int, widths: Sequence[int]) -> str:
     """The source of a part that copies lists of pieces, one list for every width."""
-    copies = "\n".join(COPIES.format(number=number, width=width) for number, width in enumerate(widths, 1))
-    return PIECES.format(s=suffix, zero=ZERO[suffix], full=full, kinds=len(widths) + 1, copies=copies)
+    loops = {"copies": copies(widths, 1), "copies_of_four": copies(widths, 4)}
+    return PIECES.format(s=suffix, zero=ZERO[suffix], full=full, kinds=len(widths) + 1, **loops)
