@@ -125,7 +125,8 @@ def fmod(input, other, *, out=None):
 
     it has the dividend's sign. RuntimeError for an integer divided by zero.
     """
-    input, other = operand(input, "fmod"), operand(other, "fmod")
+    needs_tensor("fmod", input=input)
+    other = operand(other, "fmod")
     check_divisor(input, other)
     return finish(FUNCTIONS["fmod"](input, other), out)
 
@@ -222,6 +223,9 @@ def direct(name: str, reverse: bool = False):
     return mixed if reverse else operator_of(op, mixed)
 
 
+TENSOR_FIRST = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "copysign"))     # a number can only be the second operand
+
+
 def two_operands(name: str, second: str = "other", numbers: bool = True):
     """The user's function of a binary entry;
 
@@ -232,6 +236,8 @@ def two_operands(name: str, second: str = "other", numbers: bool = True):
     def with_other(input, other, *, out=None):
         if not numbers:
             needs_tensor(name, input=input, **{second: other})
+        elif not hasattr(input, "_meta") and (name in TENSOR_FIRST or not hasattr(other, "_meta")):
+            needs_tensor(name, input=input)
         return finish(record(operand(input, name), operand(other, name)), out)
 
     def with_values(input, values, *, out=None):

@@ -179,6 +179,15 @@ def empty_permuted(
     size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad: bool = False, pin_memory=False
 ):
     """A tensor of the given sizes whose dimensions lie in memory in the given order, outermost first."""
+    if len(size) != len(physical_layout):
+        raise RuntimeError(
+            f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(size)} is not equal to "
+            f"len(physical_layout) = {len(physical_layout)}"
+        )
+    if any(not 0 <= d < len(size) for d in physical_layout):
+        raise RuntimeError(f"Dimension out of range (expected to be between 0 and {len(size) - 1}, but got {list(physical_layout)})")
+    if len(set(physical_layout)) != len(size):
+        raise RuntimeError("Duplicate dim not allowed")
     strides, step = [0] * len(size), 1
     for d in reversed(physical_layout):
         strides[d] = step

@@ -1030,13 +1030,14 @@ def index_reduce(input, dim: int, index, source, reduce: str, *, include_self: b
     return result if out is None else write_out(out, result)
 
 
-def take(input, index):
+def take(input, index, *, out=None):
     """The elements of input, seen as a vector, at index. IndexError out of range."""
     n = input._meta.numel
     check_index(
         index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements."
     )
-    return apply(index_op, (reshape(input, (-1,)) if n else reshape(input, (0,)), index), ((True,),))
+    result = apply(index_op, (reshape(input, (-1,)) if n else reshape(input, (0,)), index), ((True,),))
+    return result if out is None else write_out(out, result)
 
 
 def first_bad(index, n: int):

@@ -1001,11 +1001,16 @@ def cov(input, *, correction: int = 1, fweights=None, aweights=None):
             raise RuntimeError(
                 f"cov(): expected {what} to have one or fewer dimensions but got {what} with {w.ndim} dimensions"
             )
+        if (w.dtype.category == FLOAT) != (what == "aweights"):  # counts are whole, importance is not
+            kind = "floating point" if what == "aweights" else "integral"
+            raise RuntimeError(f"cov(): expected {what} to have {kind} dtype but got {what} with {w.dtype.label} dtype")
         if w._meta.numel != n:
             raise RuntimeError(
                 f"cov(): expected {what} to have the same numel as there are observations in the input but got "
                 f"{w._meta.numel} != {n}"
             )
+        if bool((w < 0).any()):
+            raise RuntimeError(f"cov(): {what} cannot be negative")
         weights = w.to(x.dtype) if weights is None else weights * w.to(x.dtype)
     if weights is None:
         centred = x - x.mean(1, keepdim=True)

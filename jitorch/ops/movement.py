@@ -108,11 +108,9 @@ def sequence(name: str, tensors) -> list:
         if not hasattr(t, "_meta"):
             raise TypeError(f"expected Tensor as element {k} in argument 0, but got {type(t).__name__}")
     if not tensors:
-        raise RuntimeError(
-            "torch.cat(): expected a non-empty list of Tensors"
-            if name == "cat"
-            else f"{name} expects a non-empty TensorList"
-        )
+        if name == "cat":
+            raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
     return tensors
 
 

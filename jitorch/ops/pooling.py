@@ -411,7 +411,8 @@ def lp_pool3d(input, norm_type, kernel_size, stride=None, ceil_mode: bool = Fals
 # -- to a given size -------------------------------------------------------------------------------------------------
 def adaptive_sizes(name: str, n: int, input, output_size) -> tuple[int, ...]:
     if input.ndim not in (n + 1, n + 2):
-        raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}")
+        kind = ValueError if n > 1 and input.ndim <= n else RuntimeError
+        raise kind(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(input.shape)}: Input dimension should be at least {n + 1}")
     sizes = (output_size,) * n if output_size is None or isinstance(output_size, int) else tuple(output_size)
     if len(sizes) == 1:
         sizes *= n

@@ -149,6 +149,9 @@ def gradient(input, *, spacing=None, dim=None, edge_order: int = 1):
     """
     dims = tuple(range(input.ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
     dims = tuple(wrap_dim(d, input.ndim) for d in dims)
+    for d in dims:
+        if dims.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
     if isinstance(spacing, (list, tuple)):
         spacing = list(spacing)
         if len(spacing) != len(dims):

@@ -303,8 +303,8 @@ BINARY: list[tuple] = [
 for _name, _numpy, _expression, _vjp, _saves in BINARY:
     FUNCTIONS["special_" + _name] = define("special_" + _name, _numpy, _expression, _vjp, saves=_saves, promote="float")
     FUNCTION[_name] = PUBLIC["special_" + _name] = two_operands("special_" + _name)
-publish_binary("igamma", FUNCTION["gammainc"])
-publish_binary("igammac", FUNCTION["gammaincc"])
+for _name, _record in (("igamma", "gammainc"), ("igammac", "gammaincc")):
+    publish_binary(_name, two_operands("special_" + _record, numbers=False))
 
 
 # -- frexp -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autograd.node import Entry, Record
 from ..changes import changed
-from ..dtypes import int64
+from ..dtypes import INT, int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta, Size, contiguous_strides, count
 from ..tensor import check_writable, clone_of, make_view
@@ -442,8 +442,12 @@ def select(input, dim: int, index: int):
 
 def narrow(input, dim: int, start: int, length: int):
     """`length` elements of a dimension from `start`. RuntimeError or IndexError out of range."""
+    if not input.shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     dim = wrap_dim(dim, input.ndim)
     n = input.shape[dim]
+    if hasattr(start, "_meta") and (start.ndim or start.dtype.category != INT):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     start = int(start)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")

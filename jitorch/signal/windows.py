@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, layouts
 from ..tensor import tensor
 
 __all__ = ["bartlett", "blackman", "cosine", "exponential", "gaussian", "general_cosine", "general_hamming", "hamming", "hann", "kaiser", "nuttall"]
@@ -21,7 +21,9 @@ def made(name: str, M: int, sym: bool, formula, dtype, layout, device, requires_
     """The tensor of formula(k, n): k counts M positions of a window of n + 1 points."""
     if M < 0:
         raise ValueError(f"{name} requires non-negative window length, got M={M}")
-    if dtype is not None and not dtype.is_floating_point:
+    if layout not in (None, layouts.strided):
+        raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
+    if dtype not in (None, dtypes.float32, dtypes.float64):
         raise ValueError(f"{name} expects float32 or float64 dtypes, got: {dtype}")
     dtype = dtype or dtypes.get_default_dtype()
     n = M - 1 if sym else M
