@@ -440,7 +440,7 @@ def select(input, dim: int, index: int):
     return select_op(input, dim, index % n)
 
 
-def narrow(input, dim: int, start: int, length: int):
+def narrow(input, dim: int, start, length: int):
     """`length` elements of a dimension from `start`. RuntimeError or IndexError out of range."""
     if not input.shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
