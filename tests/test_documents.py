@@ -47,3 +47,10 @@ def test_files_and_commands_that_are_named_exist():
 
 def test_the_package_says_its_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", jitorch.__version__)
+
+
+def test_the_table_of_operations_is_what_the_op_table_says():
+    from jitorch.ops.table import kinds, markdown
+
+    assert (ROOT / "docs" / "operations.md").read_text() == markdown(), "run: python -m jitorch.ops.table > docs/operations.md"
+    assert set(kinds().values()) == {"kernel", "call", "composed"}
