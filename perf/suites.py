@@ -182,6 +182,9 @@ IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_c
 
 def startup(settings: Settings, names: list[str]) -> Iterator[dict]:
     """Imports, and the first training step of the digits example, each in a fresh process."""
+    if settings.over:
+        yield row("startup", "s", error=TOO_LATE)
+        return
     runs = 1 if settings.quick else 7
     for name in names:                                          # writes bytecode, brings the files into memory
         number_printed(IMPORT.format(name))
@@ -604,16 +607,16 @@ class Suite(NamedTuple):
     quick: bool = True          # whether it is among those that --quick runs
 
 
-SUITES = {
+SUITES = {      # in the order of a run: what matters most first, in case it is stopped
     "limits": Suite(machine_limits),
     "recording": Suite(recording, ("torch",)),
-    "startup": Suite(startup, ("torch",)),
+    "kernels": Suite(kernels, ("torch", "compile", "jax")),
     "training": Suite(training, ("torch", "compile")),
     "inference": Suite(inference, ("torch", "compile")),
-    "kernels": Suite(kernels, ("torch", "compile", "jax")),
+    "memory": Suite(memory, ("torch", "compile")),
+    "startup": Suite(startup, ("torch",)),
     "threads": Suite(threads, ("torch", "compile"), quick=False),
     "compiling": Suite(compiling, ("torch", "compile"), quick=False),
-    "memory": Suite(memory, ("torch", "compile")),
 }
 
 
