@@ -137,6 +137,9 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or with set_to_none=False fill them with zeros."""
+        capture = local.tape.capture
+        if capture is not None and set_to_none:
+            capture.forgets(p for group in self.param_groups for p in group["params"])
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -309,6 +309,7 @@ class Session:
         self.read_count = 0
         self.live: list[Tensor] = []                    # leaves that results with a history come from
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
+        self.forgotten: set[int] = set()                # ids of tensors whose gradients were forgotten before anything looked at them
         self.callers: list[Any] = []                    # schedules that step at this moment
         self.grads = [t.grad for t in self.tensors]
         self.versions: dict[int, tuple[Storage, tuple, int]] = {}
@@ -347,6 +348,17 @@ class Session:
             self.fail("an optimizer's step is differentiable")
         self.stepping.update(map(id, states))
         self.add_numbers(Step(optimizer, group, at, states, numbers))
+
+    def forgets(self, parameters: Iterable[Tensor]) -> None:
+        """Gradients are about to be forgotten. If nothing can have looked at them yet, it doesn't matter whether they were there."""
+        names = self.world.learned.names - GRAD_MODES - {"zero_grad"}
+        if self.world.learned.every or any("grad" in n or "norm" in n and "total" in n for n in names):
+            return
+        if any(isinstance(e, Step) for e in self.path) or any(t.grad is not g for t, g in zip(self.tensors, self.grads, strict=True)):
+            return
+        if any(place[0] == "grad" and s.version != v for s, place, v in self.versions.values()):
+            return
+        self.forgotten.update(map(id, parameters))
 
     def add_numbers(self, event: Any) -> None:
         self.path.append(event)

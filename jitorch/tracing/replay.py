@@ -284,7 +284,7 @@ class Capture:
         places = {place for e in session.path if isinstance(e, Run) for place, _, _ in e.leaves}
         places.update(e.look.place for e in session.path if isinstance(e, (LookEvent, Read)))
         watched = session.tensors if session.sees_gradients() else []
-        pairs = [(t, g) for t, g in zip(watched, session.grads, strict=False) if t._rg]
+        pairs = [(t, g) for t, g in zip(watched, session.grads, strict=False) if t._rg and id(t) not in session.forgotten]
         own = {id(t) for t in session.arguments}
         self.with_grad = [t for t, g in pairs if g is not None and id(t) not in own]
         self.without_grad = [t for t, g in pairs if g is None and id(t) not in own]

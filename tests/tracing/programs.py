@@ -1154,6 +1154,52 @@ def optimizer_is_loaded(trace):
     return out
 
 
+@program(2)
+def gradients_come_and_go(trace):
+    w, u = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    o = torch.optim.SGD([w], lr=0.1)
+
+    @trace
+    def step(v):
+        loss = (w * v).sum() + (u * v).sum()
+        o.zero_grad()
+        loss.backward()
+        o.step()
+
+    out = []
+    for i in range(10):
+        if i in (4, 7):
+            w.grad = None
+        if i == 5:
+            u.grad = None
+        if i == 8:
+            w.grad = torch.full((3,), 100.0)
+        step(x(seed=i))
+        out.append((w.detach().clone(), w.grad.clone(), u.grad.clone()))
+    return out
+
+
+@program(2)
+def norm_of_gradients_before_they_are_forgotten(trace):
+    w = torch.ones(3, requires_grad=True)
+    o = torch.optim.SGD([w], lr=0.1)
+
+    @trace
+    def step(v):
+        before = nn.utils.clip_grad_norm_([w], 1e9)
+        o.zero_grad()
+        (w * v).sum().backward()
+        o.step()
+        return before
+
+    out = []
+    for i in range(9):
+        if i in (4, 5):
+            w.grad = None
+        out.append((step(x(seed=i)), w.grad.clone()))
+    return out
+
+
 @program(3)
 def frozen_parameter(trace):
     torch.manual_seed(0)
