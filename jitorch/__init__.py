@@ -58,7 +58,7 @@ def trace(input, *args, **kwargs):
 # Imported when first asked for, so that `import jitorch` stays fast.
 LAZY = frozenset(
     "nn optim utils linalg fft masked signal func random special cuda jit amp backends version compiler testing distributed multiprocessing types cpu "
-    "mps xpu accelerator distributions".split()
+    "serialization mps xpu accelerator distributions".split()
 )
 LAZY_NAMES = {
     "vmap": "func", "save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing", "as_torch": "alias",

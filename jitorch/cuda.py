@@ -65,6 +65,15 @@ def seed() -> None:
 seed_all = seed
 
 
+def get_rng_state_all() -> list:
+    """The states of the GPUs' generators: none."""
+    return []
+
+
+def set_rng_state_all(new_states) -> None:
+    """Set the states of the GPUs' generators: there are none."""
+
+
 def needs_cuda(name: str) -> Any:
     def function(*args: Any, **kwargs: Any) -> NoReturn:
         raise AssertionError(

@@ -323,3 +323,13 @@ def unsupported(kind: str, *_: Any) -> Any:
     raise UnpicklingError(
         f"tensors of {kind.removesuffix('Storage')} are not supported: convert them to float32 before saving"
     )
+
+
+def add_safe_globals(safe_globals) -> None:
+    """Raises NotImplementedError: files are interpreted and never run, so no class of a program's can be made from one."""
+    raise NotImplementedError("add_safe_globals(): files hold tensors and plain Python values; save a state_dict")
+
+
+def get_safe_globals() -> list:
+    """The classes that files may name besides tensors and plain values: none."""
+    return []

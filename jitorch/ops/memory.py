@@ -141,7 +141,13 @@ def as_subclass(self, cls):
     return t
 
 
+def cuda(self, device=None, non_blocking: bool = False, memory_format=None):
+    """The tensor on a GPU: RuntimeError, as there is none."""
+    return self.to("cuda" if device is None else device)
+
+
 METHODS.update(
+    cuda=cuda,
     resize_=resize_,
     resize_as_=resize_as_,
     set_=set_,

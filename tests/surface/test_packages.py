@@ -113,3 +113,11 @@ def test_settings_answer_as_pytorchs():
 def test_a_missing_name_says_what_is_closest_and_whether_it_is_planned(name, says):
     with pytest.raises(AttributeError, match=says):
         getattr(jitorch, name)
+
+
+def test_what_needs_a_gpu_says_so():
+    with pytest.raises(RuntimeError, match="CUDA"):
+        jitorch.ones(1).cuda()
+    assert jitorch.cuda.get_rng_state_all() == [] and jitorch.jit.annotate(int, 3) == 3
+    with pytest.raises(NotImplementedError, match="state_dict"):
+        jitorch.serialization.add_safe_globals([dict])
