@@ -20,6 +20,7 @@ from .expressions import SUFFIX, expression, literal
 from .packing import CLAIM, GIGAFLOPS, PACK, Table, tile
 
 ROWS = 32  # of a unit at most
+FEW = 2  # rows for which a lower tile does: it takes a quarter of the time
 WIDE = 4  # tiles side by side that maps run over at once: a loop over fewer columns spends its time on its start
 DEPTH = 128  # of a product at a time: as much of a panel of weights stays in the first-level cache for all rows
 
@@ -42,6 +43,7 @@ class Problem:
 
 
 KERNEL = '''micro = microkernel("{s}", {R}, 2, {lanes}, ({R}, 1, {C}, {WIDE}))
+few = microkernel("{s}", {FEW}, 2, {lanes}, ({R}, 1, {C}, {WIDE}))
 
 {pack}
 
@@ -73,7 +75,10 @@ def kernel(args, lo, hi):
                         for k in range(0, depth, {DEPTH}):
                             for p in range((count + {R} - 1) // {R}):
                                 own = at(tile, (g * unit_rows + p * {R}) * {WIDE} + c)
-                                micro(at(fed, (p * depth + k) * {R}), at(of, k * {C}), own, min(depth - k, {DEPTH}), k)
+                                if count - p * {R} > {FEW}:
+                                    micro(at(fed, (p * depth + k) * {R}), at(of, k * {C}), own, min(depth - k, {DEPTH}), k)
+                                else:
+                                    few(at(fed, (p * depth + k) * {R}), at(of, k * {C}), own, min(depth - k, {DEPTH}), k)
 {nothing_fed}
                 for row in range(first, first + count):
 {body}
@@ -86,7 +91,7 @@ def generate(p: Problem, operands: list[tuple], results: list[tuple | None], fin
     """operands, results (None: not stored), finals: the words of their addresses; `threads`: how many tasks may run at the same time."""
     s, (rows, lanes) = SUFFIX[p.dtype], tile(p.dtype)
     columns = WIDE * 2 * lanes
-    names: dict[str, Any] = {"s": s, "real": p.dtype, "R": rows, "lanes": lanes, "C": 2 * lanes, "DEPTH": DEPTH, "WIDE": columns}
+    names: dict[str, Any] = {"s": s, "real": p.dtype, "R": rows, "FEW": FEW, "lanes": lanes, "C": 2 * lanes, "DEPTH": DEPTH, "WIDE": columns}
     products, table = blocks_of_product(p), Table(p.dtype)
     wide, depth = -(-p.width // (2 * lanes)) * 2 * lanes, p.depth_blocks * p.width
     unit_rows = min(ROWS, -(-p.rows // (threads * rows)) * rows)     # rows are computed alike wherever they are cut
