@@ -25,6 +25,7 @@ from .record import contiguous_strides, count
 from .schedule import Group, direct, schedule, use_axes
 
 ALIGN = 64
+PAST_CACHES = 1 << 25       # bytes of a kernel's operands and results of which caches keep too little for the next one
 
 
 @dataclass(eq=False)
@@ -466,6 +467,8 @@ def finish(works: list[Work]) -> tuple[list, list]:
     spans = regions(works)
     for i, w in enumerate(works):
         if w.kernel is not None:
+            past = not any(b in w.reads for b in w.writes)      # what is updated in place was read anyway
+            w.kernel.words = [("int", int(past and x[1] >= PAST_CACHES)) if x[0] == "stream" else x for x in w.kernel.words]
             region = spans[i][1] - spans[i][0] + 1 if spans[i][0] == i else 0
             final = any(b.kind == "leaf" for w in works[i : i + region] for b in w.writes)
             steps.append(KernelStep(w.kernel, region, [v.line for v in w.values if v.line], w.values, final))

@@ -220,3 +220,24 @@ def test_a_kernel_of_a_scan_or_scatter_runs_by_itself():
     assert to.tolist() == [0, 2, 2, 0, 0, 0] and errors[0] == 1
 
 
+
+
+# -- stores past the caches --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("offset", [0, 1, 7, 16])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool"])
+def test_large_results_are_written_past_the_caches(dtype, offset, monkeypatch):
+    """The same values, from any address and of any length; never where a buffer is updated in place."""
+    from jitorch.graph import build
+    monkeypatch.setattr(build, "PAST_CACHES", 0)
+    for n in (1, 15, 64, 1024, 1025, 50_003):
+        a = (rng.standard_normal(n + offset) * 9).astype(dtype)
+        x = made(a)[offset:]
+        np.testing.assert_array_equal((x > 0).numpy(), a[offset:] > 0)
+        target = made(np.zeros(n + offset, dtype))
+        target[offset:] = x
+        assert target[:offset].sum().item() == 0
+        np.testing.assert_array_equal(target[offset:].numpy(), a[offset:])
+        if dtype == "float32":
+            y = made(a)
+            y.mul_(2)
+            np.testing.assert_array_equal(y.numpy(), a * 2)

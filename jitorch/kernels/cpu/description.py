@@ -20,7 +20,8 @@ class Kernel:
     """A kernel's source, and what its argument table holds."""
 
     source: str
-    words: list[tuple]                      # ("buffer", b, offset) | ("int", n) | ("scalar", place, is real) | ("errors",) | ("scratch", offset)
+    # ("buffer", b, offset) | ("int", n) | ("scalar", place, is real) | ("errors",) | ("scratch", offset) | ("stream", bytes: whether to write past caches)
+    words: list[tuple]
     units: int
     chunk: int
     finish: bool

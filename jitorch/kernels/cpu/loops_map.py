@@ -6,6 +6,9 @@ from .expressions import SUFFIX
 from .writer import CHUNK, Writer
 
 TURNED = 8                  # sizes of two axes from which turning a tile pays
+LIGHT = 2                   # as `cost` has it: some seven simple operations an element
+PIECE, STREAMS = 1024, 4    # elements of results that lie in the nearest cache before they are written past the others; results of such a kernel
+ITEMSIZE = {"float32": 4, "float64": 8, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
 BAND, LENGTH = 64, 64       # rows and columns of a tile: both sides of a turned one run through whole cache lines
 
 
@@ -22,9 +25,44 @@ class MapWriter(Writer):
         pointers = self.base_pointers()
         scope: dict = {}
         self.scalar_values(scope)
-        self.open_line("uint64(lo), uint64(hi)", axis)
-        self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
+        if axis is not None and self.may_stream(axis):
+            self.streamed(pointers, axis, scope)
+        else:
+            self.open_line("uint64(lo), uint64(hi)", axis)
+            self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
         return self.kernel(self.view.sizes[axis] if axis is not None else 1, CHUNK // self.cost() + 1, False, "map")
+
+    def may_stream(self, axis: int) -> bool:
+        """Whether memory alone sets the pace: what computes for long writes while it computes, and would wait for a copy."""
+        writes = [x for _, x in self.view.writes]
+        return all(x.strides.get(axis, 0) == 1 for x in writes) and len(writes) <= STREAMS and self.cost() <= LIGHT
+
+    def streamed(self, pointers, axis: int, scope: dict) -> None:
+        """The line in pieces that go through a tile in the nearest cache and from there past the others, where a word says so; else in one piece."""
+        accesses = {self.tag_of(("out", x)): x for _, x in self.view.writes}
+        size = self.view.sizes[axis] * sum(ITEMSIZE[x.dtype] for x in [*self.view.reads.values(), *accesses.values()])
+        past = self.named_word("past", "stream", size)
+        tiles = {}
+        for tag, access in accesses.items():
+            tiles[tag] = self.fresh("tile")
+            self.head.append(f"    {tiles[tag]} = stack_{SUFFIX[access.dtype]}({PIECE})")
+        self.emit(f"piece = select({past} != uint64(0), uint64({PIECE}), uint64(hi) - uint64(lo) + uint64(1))")
+        self.emit("for z in range(uint64(lo), uint64(hi), piece):")
+        self.indent += 1
+        self.emit("end = select(uint64(hi) - z < piece, uint64(hi), z + piece)")
+        lines = dict(pointers)
+        for tag, tile in tiles.items():
+            lines[tag] = f"z{tag}"
+            self.emit(f"z{tag} = select({past} != uint64(0), at({tile}, -int64(z)), {pointers[tag]})")
+        self.open_line("z, end", axis)
+        self.body(lines, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
+        self.indent -= 1
+        self.emit(f"if {past} != uint64(0):")
+        for tag, tile in tiles.items():
+            self.emit(f"    stream(at({pointers[tag]}, z), {tile}, end - z)")
+        self.indent -= 1
+        self.emit(f"if {past} != uint64(0):")
+        self.emit("    stream_end()")
 
     def rows(self) -> Kernel:
         view = self.view

@@ -1,4 +1,5 @@
-"""Moving tiles of memory about: transposing one into the stack, so that loops over it run through whole vectors; running reductions of eight elements.
+"""Moving tiles of memory about: transposing one into the stack, so that loops over it run through whole vectors; stores past the caches; running
+reductions of eight elements.
 
 Importing this module imports Numba, so only the compile helpers do so.
 """
@@ -84,6 +85,68 @@ def transpose(to, to_step, source, step, rows, columns):
             to[r * uint64(to_step) + c] = line[r]
 
 
+LINE = 64       # bytes of a cache line
+
+
+@intrinsic
+def stream_line(typingctx, to, source):
+    """Copy 64 bytes past the caches; `to` lies at the start of a cache line."""
+
+    def codegen(context, builder, sig, args):
+        vector = ir.VectorType(ir.IntType(32), LINE // 4)
+        value = load(builder, args[1], vector)
+        store = builder.store(value, builder.bitcast(args[0], vector.as_pointer()), align=LINE)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(to, source), codegen
+
+
+@intrinsic
+def elements_to_line(typingctx, pointer):
+    """How many elements lie between a pointer and the next start of a cache line."""
+
+    def codegen(context, builder, sig, args):
+        address = builder.ptrtoint(args[0], ir.IntType(64))
+        rest = builder.and_(builder.neg(address), ir.Constant(ir.IntType(64), LINE - 1))
+        return builder.udiv(rest, ir.Constant(ir.IntType(64), sig.args[0].dtype.bitwidth // 8))
+
+    return uint64(pointer), codegen
+
+
+@intrinsic
+def elements_of_line(typingctx, pointer):
+    size = pointer.dtype.bitwidth // 8
+    return uint64(pointer), lambda context, builder, sig, args: ir.Constant(ir.IntType(64), LINE // size)
+
+
+@intrinsic
+def stream_end(typingctx):
+    """Wait until everything that was streamed can be seen by other threads."""
+
+    def codegen(context, builder, sig, args):
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@register_jitable(error_model="numpy")
+def stream(to, source, n):
+    """to[0..n-1] = source[0..n-1], past the caches: memory that is written whole need not be read first."""
+    step = elements_of_line(to)
+    head = elements_to_line(to)
+    if head > n:
+        head = n
+    for i in range(head):
+        to[i] = source[i]
+    whole = head + (n - head) // step * step
+    for i in range(head, whole, step):
+        stream_line(at(to, i), at(source, i))
+    for i in range(whole, n):
+        to[i] = source[i]
+
+
 # name -> how two vectors combine, for floats and integers, and the first value, likewise (None: the smallest or largest integer)
 RUNNING = {
     "sum": ("fadd", "add", 0.0, 0),
@@ -143,4 +206,4 @@ def at(typingctx, pointer, n):
     return pointer(pointer, types.unliteral(n)), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
 
 
-NAMES = {"transpose": transpose, **{f"running_{name}": running(name) for name in RUNNING}}
+NAMES = {"transpose": transpose, "stream": stream, "stream_end": stream_end, **{f"running_{name}": running(name) for name in RUNNING}}
