@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..graph.record import Meta, Storage, count
+from ..graph.record import Meta, count
 from ..tensor import Tensor, check_writable, clone_of, from_array
 from .dispatch import METHODS, PUBLIC
 from .elementwise import inplace_of
@@ -26,7 +26,7 @@ def resize_(self, *size, memory_format=None):
     if need > have:
         flat = np.zeros(need, self.dtype.np)
         flat[:have] = self._storage.array()
-        self._storage = Storage(Meta((need,), self.dtype), flat)
+        self._storage = from_array(flat)._storage
     self._meta = Meta(shape, self.dtype, None, self._meta.offset)
     if self._meta.offset == 0 and self._meta.numel == self._storage.meta.numel:
         self._meta = Meta(shape, self.dtype)
