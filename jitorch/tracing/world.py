@@ -21,7 +21,6 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from itertools import chain
 from math import copysign
 from operator import is_, itemgetter
 from pathlib import PurePath
@@ -490,7 +489,7 @@ def module_kind(m: types.ModuleType) -> str:
 # -- the function that a call runs -------------------------------------------------------------------------------------
 def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
     """A function that returns the first check that does not hold, or None. Written out, since it runs in every call."""
-    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "chain": chain, "MISSING": MISSING, "checks": checks}
+    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "MISSING": MISSING, "checks": checks}
     lines = ["def first_broken():", "  try:"]
     for i, c in enumerate(checks):
         names[f"h{i}"], names[f"k{i}"], names[f"v{i}"] = c.holder, c.key, c.value
@@ -523,9 +522,11 @@ def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
             lines.append(f"    if ({' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
             continue
         elif c.kind == "states":
-            names[f"g{i}"] = itemgetter(*c.key)
-            now = f"map(g{i}, h{i})" if len(c.key) == 1 else f"chain.from_iterable(map(g{i}, h{i}))"
-            lines.append(f"    if not all(map(is_, {now}, v{i})) and not checks[{i}].holds(): return checks[{i}]")
+            tests = []
+            for n, key in enumerate(c.key):
+                names[f"g{i}_{n}"], names[f"v{i}_{n}"] = itemgetter(key), c.value[n :: len(c.key)]
+                tests.append(f"all(map(is_, map(g{i}_{n}, h{i}), v{i}_{n}))")
+            lines.append(f"    if not ({' and '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
             continue
         else:
             lines.append(f"    if not checks[{i}].holds(): return checks[{i}]")
