@@ -208,3 +208,50 @@ def test_importing_the_package_does_not_import_the_command():
     code = "import jitorch, sys; print([m for m in ('typer', 'rich', 'numba', 'jitorch.cli') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
+
+
+PRODUCTS = """
+import jitorch as torch
+a, b = torch.ones(96, 200), torch.ones(200, 300)
+torch.relu(a @ b).sum().item()
+print(torch.relu(a @ b).sum().item())
+"""
+
+
+def test_tune_keeps_blocks_that_later_programs_use(tmp_path, monkeypatch):
+    from jitorch.kernels.cpu import tuning
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(tmp_path / "kernels"))
+    monkeypatch.setattr("jitorch.cli.tune.seconds", lambda shape, program, numbers: numbers[2] / 1e6)  # short slices win
+    script = tmp_path / "products.py"
+    script.write_text(PRODUCTS)
+    with jitorch.config.using(tier="compiled"):
+        shown = run("tune", script)
+    shape = "float32 1x96x300x200 k by t"
+    assert shown.exit_code == 0 and shape in shown.output and "1 kept in" in shown.output, shown.output
+    assert "200 us, 128 in blocks of 96 x 320 x 128" in shown.output
+    assert tuning.chosen(shape) == (96, 320, 128)
+    with jitorch.config.using(tier="compiled"):         # a later process cuts like this, and computes the same
+        assert "5760000.0" in run("show", script).output
+
+
+def test_tune_measures_real_kernels(tmp_path, monkeypatch):
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(tmp_path / "kernels"))
+    script = tmp_path / "products.py"
+    script.write_text(PRODUCTS)
+    with jitorch.config.using(tier="compiled"):
+        shown = run("tune", script)
+    assert shown.exit_code == 0 and "float32 1x96x300x200 k by t: " in shown.output, shown.output
+
+
+def test_damaged_blocks_are_those_of_the_cost_model(tmp_path, monkeypatch):
+    from jitorch.kernels import cache
+    from jitorch.kernels.cpu import tuning
+    folder = tmp_path / "kernels"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("JITORCH_CACHE_DIR", str(folder))
+    monkeypatch.setattr(cache, "_told", set())
+    (folder / tuning.NAME).write_text('{"' + tuning.processor() + '": {"a": [0, 1, 2]}}')
+    assert tuning.chosen("a") is None
+    with pytest.warns(RuntimeWarning, match="blocks of"):
+        cache.warn_of_problems()
+    assert tuning.keep({"b": (8, 32, 4)}) and tuning.chosen("b") == (8, 32, 4)

@@ -78,6 +78,18 @@ def profile(
 
 
 @app.command(context_settings=OF_SCRIPT)
+def tune(
+    context: typer.Context,
+    script: Script,
+    limit: Annotated[int, typer.Option(min=1, help="Try this many contractions at most.")] = 50,
+) -> None:
+    """Run a script, measure how its matrix products and convolutions are cut best, and keep that for later runs."""
+    from .tune import tune_script
+
+    raise typer.Exit(tune_script(script, context.args, limit))
+
+
+@app.command(context_settings=OF_SCRIPT)
 def show(
     context: typer.Context,
     script: Script,

@@ -120,7 +120,7 @@ def _usable(named: str | None) -> str | None:
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
         path, refusal = named or "the user's cache directory", str(error)
     if refusal:
-        _problem("directory", f"compiled kernels are not kept on disk: {path} can't be used ({refusal})")
+        problem("directory", f"compiled kernels are not kept on disk: {path} can't be used ({refusal})")
         return None
     return path
 
@@ -158,16 +158,16 @@ def load(folder: str | None, key: str) -> Compiled | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _problem("read", f"a compiled kernel can't be read and is compiled again: {error}")
+        problem("read", f"a compiled kernel can't be read and is compiled again: {error}")
     except ValueError as error:
-        _problem("damaged", f"the compiled kernel {path} is damaged and is compiled again: {error}")
+        problem("damaged", f"the compiled kernel {path} is damaged and is compiled again: {error}")
     return None
 
 
 def store(folder: str | None, key: str, kernel: Compiled) -> None:
     """Keep a kernel. Does nothing where there is no cache; tells of an error once."""
     global _stores
-    if folder is None or not _write(folder, key + ENTRY, pack(key, kernel)):
+    if folder is None or not write(folder, key + ENTRY, pack(key, kernel)):
         return
     with _lock:
         _stores += 1
@@ -179,12 +179,13 @@ def store(folder: str | None, key: str, kernel: Compiled) -> None:
 def store_source(folder: str | None, key: str, source: str) -> str | None:
     """Write the source beside the entry; the path of the file, None where there is no cache."""
     path = f"{folder}/{key}{SOURCE}"
-    if folder is None or not (os.path.exists(path) or _write(folder, key + SOURCE, source.encode())):
+    if folder is None or not (os.path.exists(path) or write(folder, key + SOURCE, source.encode())):
         return None
     return path
 
 
-def _write(folder: str, name: str, data: bytes) -> bool:
+def write(folder: str, name: str, data: bytes) -> bool:
+    """Write a file of the cache, whole or not at all; whether it was."""
     temporary = None
     try:
         number, temporary = tempfile.mkstemp(suffix=TEMPORARY, dir=folder)
@@ -193,7 +194,7 @@ def _write(folder: str, name: str, data: bytes) -> bool:
         os.replace(temporary, f"{folder}/{name}")
         return True
     except OSError as error:
-        _problem("write", f"compiled kernels are not kept on disk: {error}")
+        problem("write", f"compiled kernels are not kept on disk: {error}")
     if temporary is not None:
         _remove(temporary)
     return False
@@ -231,7 +232,7 @@ def trim(folder: str) -> None:
     try:
         files = sorted(_files(folder))
     except OSError as error:
-        _problem("read", f"the directory of compiled kernels can't be read: {error}")
+        problem("read", f"the directory of compiled kernels can't be read: {error}")
         return
     for used, _, path in files:
         if path.endswith(TEMPORARY) and used < time.time() - STALE_SECONDS:
@@ -280,7 +281,8 @@ def clear() -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _problem(kind: str, message: str) -> None:
+def problem(kind: str, message: str) -> None:
+    """Note what went wrong, once for each kind of problem; `warn_of_problems` tells the user."""
     with _lock:
         if kind not in _told:
             _told.add(kind)

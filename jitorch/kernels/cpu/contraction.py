@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from . import panels
+from . import panels, tuning
 from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
 from .writer import Writer
@@ -204,7 +204,11 @@ def cut(n: int, limit: int, step: int) -> int:
     return -(-n // (parts * step)) * step
 
 
-def blocks_of(batch: int, m: int, n: int, k: int, t: Tile) -> Blocks:
+def blocks_of(batch: int, m: int, n: int, k: int, t: Tile, chosen: tuning.Numbers | None = None) -> Blocks:
+    """From a cost model: slices and blocks that fit the caches, and enough units for several threads; or as `chosen`."""
+    if chosen is not None:
+        rows, columns, depth = cut(m, chosen[0], t.rows[-1]), cut(n, chosen[1], t.columns), cut(k, chosen[2], 4)
+        return Blocks(rows, columns, depth, -(-m // rows), -(-n // columns))
     rows, columns, depth = cut(m, BLOCK_ROWS, t.rows[-1]), cut(n, BLOCK_COLUMNS, t.columns), cut(k, SLICE, 4)
 
     def count() -> int:
@@ -231,7 +235,8 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     t = tile(c.dtype)
     m, n, k = (product(d.size for d in dims) for dims in (c.m, c.n, c.k))
     batch = product(d.size for d in c.batch)
-    blocks = blocks_of(batch, m, n, k, t)
+    shape = f"{c.dtype} {batch}x{m}x{n}x{k} {direction(c.m, c.k, 'a')} by {direction(c.n, c.k, 'b')}"
+    blocks = blocks_of(batch, m, n, k, t, tuning.chosen(shape))
     few_rows = next((r for r in FEW_ROWS if m <= r), 0) if all_along_k(c, k, t) else 0
     if few_rows:
         blocks = Blocks(m, blocks.columns, k, 1, blocks.column_blocks)
@@ -268,8 +273,15 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     units = batch * blocks.row_blocks * blocks.column_blocks
     time = 2 * work * chunk / GIGAFLOPS / 1000
     return Kernel(
-        source, [*words.values(), *finish.words], units, chunk, False, scratch, "contract", max(time, 1.0), parts
+        source, [*words.values(), *finish.words], units, chunk, False, scratch, "contract", max(time, 1.0), parts,
+        None if few_rows else (shape, (blocks.rows, blocks.columns, blocks.depth), (batch, m, n, k)),
     )
+
+
+def direction(along: list[Dimension], k: list[Dimension], operand: str) -> str:
+    """Along what an operand lies side by side in memory: the tile ("t"), k, or neither."""
+    steps = {name: dims[-1].a if operand == "a" else dims[-1].b for name, dims in (("t", along), ("k", k)) if dims}
+    return next((name for name, step in steps.items() if step == 1), "-")
 
 
 def all_along_k(c: Contraction, k: int, t: Tile) -> bool:

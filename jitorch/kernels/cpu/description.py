@@ -29,6 +29,7 @@ class Kernel:
     name: str = ""
     chunk_time: float = 5.0                 # microseconds that a chunk takes, roughly
     parts: dict[str, str] = field(default_factory=dict)     # sources that the kernel calls, compiled by themselves: ("part", name)
+    tuned: Any = None                       # of a contraction: its name, its blocks, its sizes; see cpu/tuning.py
 
     @property
     def listing(self) -> str:
