@@ -99,6 +99,12 @@ def dtypes_family(n):
         yield x.sum(0), x.sum(1), x.sum()
 
 
+def past_caches_family(n):
+    before, build.PAST_CACHES = build.PAST_CACHES, 0
+    yield floats(n) * 2 + 1, floats(n * 50) * 2, floats(n).to(torch.float64), floats(n) > 0
+    build.PAST_CACHES = before
+
+
 def gradient(function, *xs):
     leaves = [x.detach().requires_grad_(True) for x in xs]
     function(*leaves).backward(torch.ones(()))
@@ -131,6 +137,7 @@ FAMILIES = {
                                   floats(2, n, 3, 19).permute(0, 3, 1, 2).contiguous(), floats(n, 18).to(torch.int8).t() + whole(18, n, dtype="int8")],
     "map, strided": lambda n: [floats(n, 4)[:, ::2] * 2, floats(2 * n)[1::2] + floats(n), floats(n, n % 7 + 1).flip(0) * 2],
     "map, dtypes": dtypes_family,
+    "map, past the caches": past_caches_family,
     "pieces": lambda n: [torch.cat([floats(n, 3), floats(2, 3)]), F.pad(floats(3, n), (1, 2, 0, 1)), torch.stack([floats(n), floats(n)], 1)],
     "rows": lambda n: [floats(5, n).sum(1), floats(5, n).amax(1), floats(5, n).prod(1), (floats(5, n) > 0).any(1), floats(5, n).var(1, correction=0)],
     "rows, written": lambda n: [F.softmax(floats(5, n), 1), F.log_softmax(floats(5, n), 1), F.layer_norm(floats(5, n), (n,))],
