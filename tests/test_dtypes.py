@@ -110,3 +110,15 @@ def test_numpy_and_python_values():
     assert jitorch.ones(2, dtype=complex).dtype is jitorch.complex128
     state = jitorch.nn.Linear(2, 2).half().state_dict()
     assert {v.dtype for v in state.values()} == {jitorch.float16}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64", "complex128"])
+def test_kernels_move_what_they_do_not_compute(dtype):
+    """Copies of every layout and of lines long enough to be streamed."""
+    kind = getattr(jitorch, dtype)
+    with jitorch.config.using(tier="compiled"):
+        for n in (5, 70_000):
+            x = (jitorch.arange(2 * n) % 100).to(kind).view(2, n)
+            y = jitorch.stack([x.t()[:, 1], x.t()[:, 0]]).clone()
+            assert jitorch.equal(y, x.flip(0)) and y.dtype is kind
+            assert jitorch.equal(x[:1].expand(3, n).contiguous()[2], x[0])
