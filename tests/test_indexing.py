@@ -238,6 +238,29 @@ def test_an_index_computed_later_raises_when_it_runs(tier):
     assert x.numpy().tolist() == X.tolist()
 
 
+BY_VECTOR = {
+    "index_select": lambda t, i: t.ones(3, 2).index_select(0, i),
+    "index_add": lambda t, i: t.zeros(3, 2).index_add(0, i, t.ones(1, 2)),
+    "index_copy": lambda t, i: t.zeros(2, 3).index_copy(1, i, t.ones(2, 1)),
+    "gather": lambda t, i: t.ones(3).gather(0, i),
+    "scatter": lambda t, i: t.zeros(3).scatter(0, i, t.ones(1)),
+    "embedding": lambda t, i: t.nn.functional.embedding(i, t.ones(3, 2)),
+}
+
+
+@pytest.mark.parametrize("tier", ["reference", "compiled"])
+@pytest.mark.parametrize("name", BY_VECTOR)
+def test_a_negative_index_computed_later_does_not_count_from_the_end(name, tier):
+    with jitorch.config.using(tier=tier):
+        index = jitorch.tensor([0])
+        for step in range(3):           # the same program runs again, with another index
+            if step == 2:
+                with pytest.raises(IndexError):
+                    BY_VECTOR[name](jitorch, index - 1).tolist()
+            else:
+                assert BY_VECTOR[name](jitorch, index + step).tolist()
+
+
 def test_in_place_item_assignment_writes_once():
     """`x[i] += 1` writes through the view; storing the view into itself again is no second write."""
     x = jitorch.zeros(3, 2)

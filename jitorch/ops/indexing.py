@@ -344,6 +344,11 @@ def fitted(value, target):
 
 
 # -- advanced indexing -----------------------------------------------------------------------------------------------
+# A pattern says for each dimension whether an index tensor names its elements: False, True, or FROM_ZERO where a
+# negative index is out of range instead of counting from the end.
+FROM_ZERO = 2
+
+
 def check_index(
     index, size: int, dim: int, *, error=IndexError, message: str | None = None, negative: bool = True
 ) -> None:
@@ -396,7 +401,7 @@ def numpy_index(indices, pattern, shape):
     index = tuple(next(rest) if used else slice(None) for used in pattern)
     for d, i in enumerate(index):
         if not isinstance(i, slice):
-            check_values(i, shape[d], d)
+            check_values(i, shape[d], d, negative=pattern[d] != FROM_ZERO)
     return index
 
 
@@ -427,7 +432,8 @@ def linear_indices(b, shape, indices, pattern):
     for d, i in zip(dims, indices, strict=False):
         size = shape[d]
         i = b.cast(i, int64)
-        i = b.where(i < 0, i + size, i)
+        if pattern[d] != FROM_ZERO:
+            i = b.where(i < 0, i + size, i)
         if d != dims[0] or prod(shape[:d]) != 1:  # elsewhere a bad index gives a bad linear index
             ok = (i >= 0) & (i < size)
             valid = ok if valid is None else valid & ok
@@ -936,14 +942,14 @@ def vector_index(name: str, input, dim: int, index, message: str | None = None, 
 
 
 def pattern_at(dim: int) -> tuple:
-    return (False,) * dim + (True,)
+    return (False,) * dim + (FROM_ZERO,)
 
 
 def index_select(input, dim: int, index, *, out=None):
     """The slices of `dim` named by a vector of indices. IndexError out of range."""
     dim, index = vector_index("index_select", input, dim, index, "index out of range in self")
     if input.ndim == 0:
-        result = reshape(apply(index_op, (reshape(input, (1,)), index), ((True,),)), ())
+        result = reshape(apply(index_op, (reshape(input, (1,)), index), (pattern_at(0),)), ())
     else:
         result = apply(index_op, (input, index), (pattern_at(dim),))
     return result if out is None else write_out(out, result)
