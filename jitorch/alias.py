@@ -89,12 +89,15 @@ def as_torch() -> Alias:
 
     RuntimeError if PyTorch itself is imported already: half of a program would use one, half the other.
 
-    >>> import jitorch
-    >>> with jitorch.as_torch():
+    >>> import subprocess, sys
+    >>> program = '''import jitorch
+    ... with jitorch.as_torch():
     ...     import torch
     ...     import torch.nn.functional as F
-    ...     F.relu(torch.tensor([-1., 2.]))
+    ...     print(F.relu(torch.tensor([-1., 2.])))'''
+    >>> print(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout)
     tensor([0., 2.])
+    <BLANKLINE>
     """
     held = sys.modules.get("torch")
     if isinstance(held, Torch):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from . import engine
 from .node import state
 
-__all__ = ["Function", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled",
-           "no_grad", "set_detect_anomaly", "set_grad_enabled"]
+__all__ = ["Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck", "gradgradcheck",
+           "inference_mode", "is_grad_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled"]
 
 
 def backward(tensors, grad_tensors=None, retain_graph: bool | None = None, create_graph: bool = False, *, inputs=None) -> None:
@@ -198,11 +198,10 @@ def Variable(tensor, requires_grad: bool = False, volatile: bool = False):
 def __getattr__(name: str):
     """What is imported when it is first asked for."""
     import importlib
-    found = importlib.import_module(".gradcheck", __name__) if name in ("gradcheck", "gradgradcheck", "GradcheckError") else None
-    if found is not None:
-        for n in ("gradcheck", "gradgradcheck", "GradcheckError"):      # the module's own name is taken by its function
-            globals()[n] = getattr(found, n)
-        return globals()[name]
     if name in ("functional", "graph", "profiler"):
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module 'jitorch.autograd' has no attribute '{name}'")
+
+
+# last, since it needs what is above; at once, since importing a module puts it in the place of its function of the same name
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck  # noqa: E402

@@ -173,7 +173,9 @@ def element(b, v: Value, index: dict[int, int], known: dict) -> Value:
 
 
 def rewrite_table(b, kind, name, args, shape, dtype, attrs):
-    """A take's index may be computed in registers; its table has to be in memory."""
+    """A take's index may be computed in registers; its table has to be in memory. Where nothing is taken, no index is looked at."""
+    if not count(shape):
+        return b.expand(b.const(0, dtype), shape)
     return (contiguous(b, args[0]), strip_expand(args[1]))
 
 

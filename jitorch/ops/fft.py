@@ -216,22 +216,26 @@ for _name, (_kind, _forward) in KINDS.items():
 
 
 # -- frequencies -------------------------------------------------------------------------------------------------------
-def frequencies(values, n: int, d: float, dtype, device, requires_grad, out):
+def frequencies(places: int, n: int, d: float, negative: bool, dtype, device, requires_grad, out):
+    """Of the first `places` of n points; with `negative`, the later half of them are negative frequencies."""
     if n <= 0:
         raise RuntimeError(f"n must be greater than zero: got {n}")
-    t = PUBLIC["tensor"](values / (n * d), dtype=dtype or (out.dtype if out is not None else dtypes.get_default_dtype()), device=device)
-    t = finish(t, out)
+    dtype = dtype or (out.dtype if out is not None else dtypes.get_default_dtype())
+    place = PUBLIC["arange"](places, dtype=dtype, device=device)
+    if negative:
+        place = PUBLIC["where"](place < (n + 1) // 2, place, place - n)
+    t = finish((place * (1.0 / (n * d))).detach(), out)
     return t.requires_grad_(True) if requires_grad else t
 
 
 def fftfreq(n: int, d: float = 1.0, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False):
     """The frequencies of the n points that `fft` gives, for samples d apart."""
-    return frequencies(np.fft.ifftshift(np.arange(n) - n // 2), n, d, dtype, device, requires_grad, out)
+    return frequencies(n, n, d, True, dtype, device, requires_grad, out)
 
 
 def rfftfreq(n: int, d: float = 1.0, *, out=None, dtype=None, layout=None, device=None, requires_grad: bool = False):
     """The frequencies of the n // 2 + 1 points that `rfft` gives, for samples d apart."""
-    return frequencies(np.arange(n // 2 + 1), n, d, dtype, device, requires_grad, out)
+    return frequencies(n // 2 + 1, n, d, False, dtype, device, requires_grad, out)
 
 
 def shifted(input, dim, to_middle: bool):

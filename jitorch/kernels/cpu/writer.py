@@ -249,7 +249,7 @@ class Writer:
         tag = self.tag_of((v, 0))
         table = self.pointer(access, tag)
         limit = self.limit_of(tag, access)
-        place, ok, row = self.fresh("k"), self.fresh("b"), self.fresh("x")
+        place, ok, row = self.fresh("k"), self.fresh("b"), self.fresh("row")
         size = self.size(axis)
         self.hoisting = True
         base = " + ".join(self.operand(c, k, scope, load) for c, k in terms) or "int64(0)"
