@@ -37,6 +37,18 @@ class KernelStep:
                     f"a kernel of this program could not be compiled (please report this):\n{ticket.error}\n{self.sources[name]}")
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the executor reads of a program, the same in every thread and at every run."""
+
+    executor: Any
+    words: np.ndarray                               # every kernel's table
+    scalar_words: list[tuple[int, int, bool]]       # (word, place among the run's scalars, is it a real number)
+    fixups: np.ndarray                              # (word, base, offset)
+    fixup_count: int
+    segments: list[np.ndarray | HostCall]           # rows of kernels
+
+
 @dataclass
 class HostCall:
     op: Any
@@ -57,8 +69,7 @@ class CompiledProgram:
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
         self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
         self.base_count = 2 + leaves + len(self.fresh)
-        self.tables: Any = None
-        self.scalar_words: list[tuple[int, int, bool]] = []        # (word, place among the run's scalars, is it a real number)
+        self.tables: Tables | None = None       # made when every kernel is there; never changed, since any thread may be running them
         self.checks = any(w[0] == "errors" for s in steps if isinstance(s, KernelStep) for w in s.kernel.words)
         self.local = threading.local()
         self.request()
@@ -84,13 +95,12 @@ class CompiledProgram:
         tickets = [t for s in self.steps if isinstance(s, KernelStep) for t in s.tickets.values()]
         if executor.Executor.get() is None or not all(t.ready() for t in tickets):
             return False
-        self.link()
+        self.tables = self.link()
         return True
 
-    def link(self) -> None:
+    def link(self) -> Tables:
         """Wait for the kernels and make the executor's tables."""
         from ..kernels.cpu import executor
-        self.executor: Any = executor.Executor.get(wait=True)
         words: list[int] = []
         scalars: list[tuple[int, int, bool]] = []
         fixups: list[tuple[int, int, int]] = []
@@ -127,11 +137,8 @@ class CompiledProgram:
             times.append(k.units / k.chunk * k.chunk_time)
         if rows:
             segments.append(share_out(rows, times))
-        self.words = np.array(words or [0], np.int64)
-        self.fixups = np.array(fixups or [(0, 0, 0)], np.int64)
-        self.fixup_count = len(fixups)
-        self.scalar_words = scalars
-        self.tables = segments
+        return Tables(executor.Executor.get(wait=True), np.array(words or [0], np.int64), scalars,
+                      np.array(fixups or [(0, 0, 0)], np.int64), len(fixups), segments)
 
     def address_of(self, w: tuple) -> tuple[int, int]:
         """(base, byte offset) of a word that holds an address."""
@@ -159,13 +166,13 @@ class CompiledProgram:
     def launch(self, addresses: list[int], fresh: list[int], scalars: list, leaves: list = [], results: list = []) -> None:  # noqa: B006
         """Run on memory given by addresses: of the leaves, and of the results that are new. leaves, results: arrays, for host calls."""
         mine = getattr(self.local, "tables", None) or self.tables_of_thread()
-        if self.scalar_words:
-            mine.set_scalars(self.scalar_words, scalars)
+        if mine.scalar_words:
+            mine.set_scalars(scalars)
         arena, arena_address = thread_arena(self.arena_bytes)
         mine.bases[:] = [arena_address, mine.errors_address, *addresses, *fresh]
         if self.checks:
             mine.errors[0] = 0
-        run = self.executor.run
+        run = mine.run
         for segment in mine.segments:
             if segment.__class__ is tuple:
                 run(*segment)
@@ -176,10 +183,11 @@ class CompiledProgram:
 
     def tables_of_thread(self) -> ThreadTables:
         """Tables are written at every run, so each thread has its own."""
-        if self.tables is None:
-            self.link()
-        self.local.tables = ThreadTables(self)
-        return self.local.tables
+        tables = self.tables
+        if tables is None:
+            tables = self.tables = self.link()
+        mine = self.local.tables = ThreadTables(tables, self.base_count)
+        return mine
 
     def call(self, c: HostCall, arena, leaves, results, scalars) -> None:
         """Run an op's reference on the buffers of this run."""
@@ -242,19 +250,21 @@ def share_out(rows: list[list[int]], times: list[float]) -> np.ndarray:
 class ThreadTables:
     """What a run writes: addresses, run-time scalars, the error word."""
 
-    def __init__(self, program: CompiledProgram):
-        self.words = program.words.copy()
+    def __init__(self, tables: Tables, base_count: int):
+        self.tables = tables        # rows and fixups are read by their addresses, so they have to stay
+        self.run, self.scalar_words = tables.executor.run, tables.scalar_words
+        self.words = tables.words.copy()
         self.errors = (ctypes.c_int64 * (SLOT_BYTES // 8 * (1 + MAX_SLOTS)))()     # the error word, then the slots
-        self.bases = (ctypes.c_int64 * program.base_count)()
+        self.bases = (ctypes.c_int64 * base_count)()
         self.errors_address = ctypes.addressof(self.errors)
         self.integers = memoryview(self.words)
         self.reals = memoryview(self.words.view(np.float64))
-        words, fixups, bases = address(self.words), address(program.fixups), ctypes.addressof(self.bases)
-        self.segments: list[Any] = [(address(t), len(t), words, fixups, program.fixup_count, bases) if isinstance(t, np.ndarray) else t
-                         for t in program.tables]
+        words, fixups, bases = address(self.words), address(tables.fixups), ctypes.addressof(self.bases)
+        self.segments: list[Any] = [(address(s), len(s), words, fixups, tables.fixup_count, bases) if isinstance(s, np.ndarray) else s
+                         for s in tables.segments]
 
-    def set_scalars(self, places: list[tuple[int, int, bool]], numbers: list) -> None:
-        for word, place, real in places:
+    def set_scalars(self, numbers: list) -> None:
+        for word, place, real in self.scalar_words:
             if real:
                 self.reals[word] = numbers[place]
             else:

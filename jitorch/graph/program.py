@@ -58,13 +58,14 @@ class Program:
         tier = config.tier
         if tier == "reference":
             return self.run_reference(leaves, scalars)
-        if self.compiled is None:
+        compiled = self.compiled
+        if compiled is None:
             from .build import build
-            self.compiled = build(self)
-        if tier == "auto" and not self.compiled.ready():
+            compiled = self.compiled = build(self)      # by two threads at once, perhaps: either serves
+        if tier == "auto" and not compiled.ready():
             return self.run_reference(leaves, scalars)
         counters.compiled_runs += 1
-        return self.run_checked(leaves, addresses, scalars) if config.check else self.compiled.run(leaves, addresses, scalars)
+        return self.run_checked(leaves, addresses, scalars) if config.check else compiled.run(leaves, addresses, scalars)
 
     # -- the reference tier ----------------------------------------------------------------------------------------
     def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[tuple[np.ndarray, int]]:

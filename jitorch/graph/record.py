@@ -188,13 +188,13 @@ def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, inputs, i
         metas = infer(*inputs, *attrs)
         metas = tuple(metas) if isinstance(metas, (tuple, list)) else (metas,)
         with _trie_lock:
-            child = node.next.get(key)
+            child = node.next.get(key)      # another thread may have been first, with other numbers
             if child is None:
                 child = node.next[key] = Node(node, op, slots, attrs, kinds, scalars, tuple(inputs), metas)
                 child.line = user_line()
                 child.runtime = bool(scalars) and (runtime or local.tape.numbers_change)
                 counters.nodes += 1
-    elif scalars and not child.runtime and not same_numbers(child.scalars, scalars):
+    if scalars and not child.runtime and not same_numbers(child.scalars, scalars):
         generalise(child)
     node.last = child
     return child
@@ -220,13 +220,15 @@ def same_numbers(a: tuple, b: tuple) -> bool:
 def generalise(node: Node) -> None:
     """Make the numbers of a step run-time scalars, and forget the programs that had them baked in."""
     with _trie_lock:
-        node.runtime = True
+        if node.runtime:
+            return
         counters.generalised += 1
         stack = [node]
         while stack:
             n = stack.pop()
             n.programs = {}
             stack.extend(n.next.values())
+        node.runtime = True         # last: a thread that sees this with other numbers must find none of those programs
 
 
 def forget() -> None:
@@ -409,7 +411,8 @@ class Tape:
         program = node.programs.get(key)
         if program is None:
             counters.programs_built += 1
-            program = node.programs[key] = Program(steps_of(node), key)
+            with _trie_lock:        # no number may become a run-time scalar between the two: the program would hold on to its value
+                program = node.programs[key] = Program(steps_of(node), key)
         node.used = counters.flushes
         leaves = [self.leaves[slot] for slot in program.leaf_slots]
         for s in leaves:
