@@ -11,7 +11,13 @@ import warnings
 from ..dtypes import bfloat16, dtype, float16
 
 DEFAULTS = {"cpu": bfloat16, "cuda": float16}
-_state = threading.local()
+
+
+class _State(threading.local):
+    enabled = False         # is the program inside a block
+
+
+state = _State()
 _said: set[str] = set()
 
 
@@ -46,8 +52,8 @@ class autocast:
             once("User provided device_type of 'cuda', but CUDA is not available. Disabling")
 
     def __enter__(self):
-        self.before = getattr(_state, "enabled", False)
-        _state.enabled = self._enabled
+        self.before = state.enabled
+        state.enabled = self._enabled
         if self._enabled:
             once(
                 f"autocast: jitorch computes in the precision of the tensors on the CPU, not in {self.fast_dtype}; "
@@ -56,7 +62,7 @@ class autocast:
         return self
 
     def __exit__(self, *exc) -> None:
-        _state.enabled = self.before
+        state.enabled = self.before
 
     def __call__(self, function):
         @functools.wraps(function)
@@ -69,7 +75,7 @@ class autocast:
 
 def is_autocast_enabled(device_type: str | None = None) -> bool:
     """Whether the program is inside an autocast block (for the CPU)."""
-    return bool(getattr(_state, "enabled", False)) and device_type in (None, "cpu")
+    return state.enabled and device_type in (None, "cpu")
 
 
 def is_autocast_cpu_enabled() -> bool:

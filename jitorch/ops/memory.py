@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..changes import changed
 from ..graph.record import Meta, count
 from ..tensor import Tensor, check_writable, clone_of, from_array
 from .dispatch import METHODS, PUBLIC
@@ -22,6 +23,7 @@ def resize_(self, *size, memory_format=None):
     shape = sizes(size)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    changed()
     need, have = count(shape) + self._meta.offset, self._storage.meta.numel
     if need > have:
         flat = np.zeros(need, self.dtype.np)
@@ -44,6 +46,7 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
     if source.dtype is not self.dtype:
         raise RuntimeError(f"Could not set tensor of type {source.dtype.label} to a tensor of type {self.dtype.label}")
     v = source if size is None else as_strided(source, tuple(size), tuple(stride or Meta(size, self.dtype).strides), storage_offset)
+    changed()
     self._storage, self._meta = v._storage, v._meta
     return self
 

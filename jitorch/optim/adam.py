@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jitorch
 
+from ..changes import put
 from ..tensor import Tensor
 from .optimizer import Rule, check_betas, check_rate, check_settings, check_variant, descent, flags_of, number
 
@@ -219,11 +220,13 @@ class NAdam(Rule):
         self._apply(group, nesterov_rule, flags_of(group, "maximize", "decoupled_weight_decay"), rows)
 
     def _advance(self, group, state) -> tuple:
-        step = state["step"] = state["step"] + 1
+        step = state["step"] + 1
+        put(state, "step", step)
         mu, mu_next = (
             group["betas"][0] * (1.0 - 0.5 * 0.96 ** (at * group["momentum_decay"])) for at in (step, step + 1)
         )
-        product = state["mu_product"] = state["mu_product"] * mu
+        product = state["mu_product"] * mu
+        put(state, "mu_product", product)
         return step, mu, mu_next, product
 
     def _numbers(self, group, at) -> tuple:
@@ -292,7 +295,8 @@ class RAdam(Rule):
             self._apply(group, rectified_rule, (*flags, "adaptive") if at[0] else flags, {at: some})
 
     def _advance(self, group, state) -> tuple:
-        step = state["step"] = state["step"] + 1
+        step = state["step"] + 1
+        put(state, "step", step)
         return rectified(step, group["betas"][1]) is not None, step
 
     def _numbers(self, group, at) -> tuple:

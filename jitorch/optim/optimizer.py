@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from itertools import chain
@@ -19,7 +18,7 @@ from typing import Any
 import jitorch
 
 from ..autograd import enable_grad
-from ..changes import changed
+from ..changes import Members, State, States, changed, put
 from ..graph.record import flush, local
 from ..nn.modules.hooks import HookHandle, HookTable
 from ..nn.modules.module import clear_grad, typename
@@ -124,7 +123,7 @@ class Optimizer:
         self.defaults = defaults
         for name in TABLES:
             setattr(self, name, HookTable())
-        self.state: defaultdict[Tensor, Any] = defaultdict(dict)
+        self.state: dict[Tensor, Any] = States()
         self.param_groups: list[dict[str, Any]] = []
         groups = list(params)
         if not groups:
@@ -170,7 +169,7 @@ class Optimizer:
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + typename(p))
             if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
-        param_group["params"] = params
+        param_group["params"] = Members(params)
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
@@ -273,7 +272,7 @@ class Optimizer:
                 strict=True,
             )
         )
-        state: defaultdict[Tensor, Any] = defaultdict(dict)
+        state: dict[Tensor, Any] = States()
         for key, value in state_dict["state"].items():
             state[params.get(key, key)] = self._imported(params[key], value) if key in params else value
         for group, new in zip(groups, saved, strict=True):
@@ -287,7 +286,7 @@ class Optimizer:
     def _imported(self, p: Tensor, value, key=None):
         """A saved value for parameter p: tensors in its dtype, counts as Python numbers."""
         if isinstance(value, dict):
-            return {k: self._imported(p, v, k) for k, v in value.items()}
+            return State({k: self._imported(p, v, k) for k, v in value.items()})
         if key in self.counts:
             return float(value)
         if isinstance(value, Tensor):
@@ -304,6 +303,9 @@ class Optimizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         changed()
         self.__dict__.update(state)
+        self.state = States(self.state)
+        for group in self.param_groups:
+            group["params"] = Members(group["params"])
         for name in TABLES:
             self.__dict__.setdefault(name, HookTable())
 
@@ -343,7 +345,8 @@ class Rule(Optimizer):
 
     def _advance(self, group: dict[str, Any], state: dict[str, Any]):
         """Move the counts of a parameter's state on by one step. Returns what `_numbers` needs to know of them."""
-        step = state["step"] = state["step"] + 1
+        step = state["step"] + 1
+        put(state, "step", step)
         return step
 
     def _numbers(self, group: dict[str, Any], at) -> tuple:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jitorch
 
+from ..changes import put
 from .optimizer import Rule, check_rate, check_settings, check_variant, descent, flags_of, number
 
 
@@ -148,9 +149,10 @@ class ASGD(Rule):
 
     def _advance(self, group, state) -> tuple:
         at, lr, lambd = (state["eta"], state["mu"]), number(group["lr"]), group["lambd"]
-        step = state["step"] = state["step"] + 1
-        state["eta"] = lr / (1 + lambd * lr * step) ** group["alpha"]
-        state["mu"] = 1 / max(1, step - group["t0"])
+        step = state["step"] + 1
+        put(state, "step", step)
+        put(state, "eta", lr / (1 + lambd * lr * step) ** group["alpha"])
+        put(state, "mu", 1 / max(1, step - group["t0"]))
         return at
 
     def _numbers(self, group, at) -> tuple:

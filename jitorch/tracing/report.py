@@ -47,8 +47,9 @@ def explain(traced: Any) -> str:
 
 
 def signature(key: tuple) -> str:
-    grad, dtype, *rest = key
-    return f"({', '.join(shown(k) for k in rest)}){'' if grad else ' without grad'}"
+    grad, inference, autocast, _, *rest = key
+    modes = "" if grad else " in inference mode" if inference else " without grad"
+    return f"({', '.join(shown(k) for k in rest)}){modes}{' with autocast' if autocast else ''}"
 
 
 def shown(k: Any) -> str:

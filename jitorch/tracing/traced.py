@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import update_wrapper
 from typing import Any
 
 from .. import config, dtypes
+from ..amp.autocast import state as autocast_state
 from ..autograd.node import state as autograd_state
 from ..changes import Table
 from ..graph.record import ROOT, Size, local
@@ -24,6 +27,7 @@ BACKENDS = ("inductor", "eager", "aot_eager", "jitorch")
 KEPT = 16           # captures of one signature
 SIGNATURES = 256
 PATIENCE = 24       # calls in a row that could not be replayed: from then on only now and then is it tried again
+PLACES = frozenset(("storage_offset", "storage", "untyped_storage", "as_strided", "as_strided_", "is_set_to", "set_"))   # they tell where a tensor lies
 ATTEMPTS = 5        # calls of one signature that may fail to be captured before it runs as plain Python
 
 
@@ -39,6 +43,9 @@ def key_of(t: Tensor) -> tuple:
     return (m.shape, m.dtype, rg, t.__class__, plain, m.strides, where)
 
 
+OWN = frozenset(k for k, v in vars(Tensor).items() if not callable(v)) | frozenset(Tensor.__annotations__)    # attributes of every tensor
+
+
 def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
     """A hashable key for an argument. Its tensors and the objects known by identity are appended to the lists."""
     if isinstance(x, Tensor):
@@ -46,6 +53,9 @@ def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
             if t is x:
                 return ("again", i)
         tensors.append(x)
+        state = x.__dict__
+        if len(state) > 2 and not OWN.issuperset(state):
+            return (*key_of(x), *[(k, flatten(v, tensors, objects)) for k, v in state.items() if k not in OWN])
         return key_of(x)
     kind = type(x)
     if kind is float:
@@ -71,7 +81,8 @@ def look(args: tuple, kwargs: dict) -> tuple:
     tensors: list[Tensor] = []
     objects: list = []
     keys = [flatten(x, tensors, objects) for x in (*args, *kwargs.values())]
-    return keys, [id(t) for t in tensors], autograd_state.enabled, dtypes.get_default_dtype()
+    modes = autograd_state.enabled, autograd_state.inference, autocast_state.enabled, dtypes.get_default_dtype()
+    return keys, [id(t) for t in tensors], modes
 
 
 def without_numbers(key: Any) -> Any:
@@ -123,7 +134,8 @@ class TracedFunction:
             tape.flush()
         tensors: list[Tensor] = []
         objects: list = []
-        key = (autograd_state.enabled, dtypes.get_default_dtype(), *[flatten(x, tensors, objects) for x in args])
+        key = (tape.differentiates, autograd_state.inference, autocast_state.enabled, dtypes.get_default_dtype(),
+               *[flatten(x, tensors, objects) for x in args])
         if kwargs:
             key = (*key, "named", *[(k, flatten(v, tensors, objects)) for k, v in kwargs.items()])
         if len(tensors) > 1 and len({id(t._storage) for t in tensors}) != len(tensors):
@@ -205,6 +217,8 @@ class TracedFunction:
                 session.fail("a tensor that it uses has a history of its own")
             if any(t._hooks is not None or t._post_hooks is not None for t in tensors):
                 session.fail("an argument has hooks")
+            if not self.learned.names.isdisjoint(PLACES):
+                session.exact.update(range(len(tensors)))
             before, ending = look(args, kwargs), None
             tape.capture = session
             try:
@@ -302,6 +316,15 @@ class TracedFunction:
         import functools
         return functools.partial(self, instance)
 
+    def __deepcopy__(self, memo: dict) -> TracedFunction:
+        return TracedFunction(deepcopy(self.original, memo))
+
+    def __reduce__(self) -> Any:
+        name, found = getattr(self, "__qualname__", ""), sys.modules.get(getattr(self, "__module__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return name if found is self else (TracedFunction, (self.original,))
+
     def __repr__(self) -> str:
         return f"<traced {getattr(self.original, '__qualname__', self.original)}>"
 
@@ -380,6 +403,9 @@ class TracedModule(Module):
         """As of a traced function; weights keep their names."""
         from .file import save
         save(self.__dict__["traced"], self.__dict__["__traced__"], file, general)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.__dict__["__traced__"],)       # a copy or pickle begins without captures
 
     def _get_name(self) -> str:
         return f"Traced{type(self.__dict__['__traced__']).__name__}"

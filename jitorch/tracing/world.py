@@ -28,14 +28,16 @@ from typing import Any
 
 import numpy as np
 
+from .. import settings
+from ..changes import NUMBERS, Members, State, States
 from ..device import device
 from ..dtypes import dtype
 from ..graph.record import Size
-from ..nn.modules.module import Module
+from ..nn.modules.module import GLOBAL, Module
 from ..ops.dispatch import Op
 from ..ops.random import Generator
 from ..optim.lr_scheduler import LRScheduler
-from ..optim.optimizer import Optimizer
+from ..optim.optimizer import GLOBAL_POST, GLOBAL_PRE, Optimizer
 from ..tensor import Tensor
 from .observe import Learned, globals_of, kind_of
 
@@ -52,6 +54,7 @@ STATEFUL = frozenset(("random", "threading", "io", "_io", "queue", "multiprocess
 TABLES = ("_parameters", "_buffers", "_modules")
 SETTINGS_APART = frozenset(("lr", "initial_lr", "params"))
 READ_SETTINGS = frozenset(("param_groups", "state", "state_dict", "get_last_lr", "get_lr", "_last_lr", "base_lrs", "defaults"))
+SETTINGS_READ = frozenset(k for k in vars(settings) if k.startswith(("get_", "are_", "is_")))
 
 
 def same(a: Any, b: Any) -> bool:
@@ -137,6 +140,7 @@ class World:
         self.schedulers: list[LRScheduler] = []
         self.optimizers: list[Optimizer] = []
         self.problem: str | None = None
+        self.modules = 0
         self.functions: set[types.CodeType] = set()
         self.seen: dict[int, Any] = {}
         self.stack: list[tuple[Any, str]] = []
@@ -150,6 +154,10 @@ class World:
         for code, names in self.learned.codes.items():
             self.add_globals(code, names)
         self.drain()
+        for k in sorted(self.learned.names.intersection(vars(Tensor))):
+            self.watch("item", vars(Tensor), k, vars(Tensor)[k], f"Tensor.{k}")
+        if not self.learned.names.isdisjoint(SETTINGS_READ):
+            self.watch("dict", settings._state, tuple(settings._state), tuple(settings._state.values()), "a setting of jitorch")
         while lost := {c for c in self.learned.codes if c not in self.functions and not self.is_inner(c)}:
             for f in gc.get_referrers(*lost):
                 if isinstance(f, types.FunctionType) and f.__code__ in lost:
@@ -257,6 +265,12 @@ class World:
             return
         self.watch("dict", state, tuple(state), tuple(state.values()), name, announced=True)
         library = kind_of_class(type(m)) == "library"
+        if not self.modules:
+            for kind, table in GLOBAL.items():
+                self.watch("dict", table, tuple(table), tuple(table.values()), f"the global {kind} hooks", announced=True)
+                self.stack += [(h, f"a global {kind} hook") for h in table.values()]
+        self.modules += 1
+        self.watch_method(type(m), "forward")
         for k, v in state.items():
             if isinstance(v, PLAIN):
                 continue
@@ -272,6 +286,11 @@ class World:
     def visit_optimizer(self, o: Optimizer, name: str) -> None:
         self.optimizers.append(o)
         exact = self.learned.every or not READ_SETTINGS.isdisjoint(self.learned.names)
+        self.watch("size", o.__dict__, None, len(o.__dict__), f"the attributes of {name}")
+        self.watch_method(type(o), "step")
+        for table, where in ((GLOBAL_PRE, "before"), (GLOBAL_POST, "after")):
+            self.watch("dict", table, tuple(table), tuple(table.values()), f"the hooks {where} every step", announced=True)
+            self.stack += [(h, f"a hook {where} every step") for h in table.values()]
         self.watch("item", o.__dict__, "param_groups", o.param_groups, f"{name}.param_groups")
         self.watch("item", o.__dict__, "state", o.state, f"{name}.state")
         self.watch("sequence", o.param_groups, None, tuple(o.param_groups), f"{name}.param_groups")
@@ -279,7 +298,7 @@ class World:
             where = f"{name}.param_groups[{i}]"
             params = g["params"]
             self.watch("item", g, "params", params, where)
-            self.watch("sequence", params, None, tuple(params), f"{where}['params']")
+            self.watch("sequence", params, None, tuple(params), f"{where}['params']", announced=type(params) is Members)
             if exact:
                 self.watch("dict", g, tuple(g), tuple(g.values()), where)
             else:
@@ -287,20 +306,25 @@ class World:
             self.stack += [(p, f"{where}['params'][{k}]") for k, p in enumerate(params)]
             self.stack += [(v, f"{where}[{k!r}]") for k, v in g.items() if k != "params"]
         counts = () if exact else o.counts
-        self.watch("dict", o.state, tuple(o.state), tuple(o.state.values()), f"{name}.state")
+        self.watch("dict", o.state, tuple(o.state), tuple(o.state.values()), f"{name}.state", announced=type(o.state) is States)
         alike_states: dict[tuple, list[dict]] = {}
         for s in o.state.values():
             if not isinstance(s, dict):
                 self.fail(f"{name}.state has an entry of type {type(s).__name__}")
                 continue
-            alike_states.setdefault(tuple([k for k in s if k not in counts]), []).append(s)
+            told = type(s) is State
+            for announced in {told, False}:
+                keys = tuple([k for k, v in s.items() if k not in counts and (told and v.__class__ not in NUMBERS) is announced])
+                alike_states.setdefault((announced, keys), []).append(s)
+            self.watch("size", s, None, len(s), f"a state of {name}", announced=told)
             self.stack += [(v, f"{name}.state[...][{k!r}]") for k, v in s.items() if isinstance(v, Tensor)]
             for v in s.values():
                 if not isinstance(v, (*PLAIN, Tensor)):
                     self.fail(f"{name}.state holds a {type(v).__name__}")
-        for keys, states in alike_states.items():
+        for (announced, keys), states in alike_states.items():
             if keys:
-                self.watch("states", states, keys, [s[k] for s in states for k in keys], f"{name}.state ({', '.join(map(str, keys))})")
+                values = [s[k] for s in states for k in keys]
+                self.watch("states", states, keys, values, f"{name}.state ({', '.join(map(str, keys))})", announced=announced)
         for k, v in o.__dict__.items():
             if k in ("param_groups", "state", "defaults"):
                 continue
@@ -329,12 +353,9 @@ class World:
             self.stack.append((original, name))
         self.functions.add(f.__code__)
         if kind_of(f.__code__) != "library":
-            self.watch("attribute", f, "__code__", f.__code__, f"the code of {name}")
-            if f.__defaults__ is not None:
-                self.watch("attribute", f, "__defaults__", f.__defaults__, f"the defaults of {name}")
-                self.stack.append((f.__defaults__, f"the defaults of {name}"))
-            if f.__kwdefaults__ is not None:
-                self.stack.append((f.__kwdefaults__, f"the defaults of {name}"))
+            for k, what in (("__code__", "code"), ("__defaults__", "defaults"), ("__kwdefaults__", "defaults")):
+                self.watch("attribute", f, k, getattr(f, k), f"the {what} of {name}")
+            self.stack += [(d, f"the defaults of {name}") for d in (f.__defaults__, f.__kwdefaults__) if d is not None]
             for k, v in vars(f).items():
                 if self.reads(k):
                     self.watch("item", f.__dict__, k, v, f"{name}.{k}")
@@ -361,6 +382,7 @@ class World:
             self.stack.append((value, name))
         for name in sorted(modules):
             module = sys.modules.get(name)
+            self.watch_global(sys.modules, name, module)
             if module is not None:
                 self.stack.append((module, name))
                 self.stack.append((sys.modules.get(name.split(".")[0]), name.split(".")[0]))
@@ -375,14 +397,21 @@ class World:
         if m.__name__.split(".")[0] == "jitorch":
             if m.__name__ == "jitorch.config" and not {"tier", "check", "debug"}.isdisjoint(self.learned.names):
                 self.fail("reads jitorch.config")
+            for k in sorted(self.learned.names.intersection(vars(m))):
+                v = vars(m)[k]
+                if isinstance(v, (types.FunctionType, type, *PLAIN)):
+                    self.watch_global(vars(m), k, v)
             return
         kind = module_kind(m)
         for k in sorted(self.learned.names) if not self.learned.every else sorted(vars(m)):
             v = vars(m).get(k, MISSING)
-            if v is MISSING or isinstance(v, PLAIN) and kind != "user":
+            if v is MISSING:
+                continue
+            if kind == "user" or k in self.learned.names and isinstance(v, (types.FunctionType, types.BuiltinFunctionType, *PLAIN)):
+                self.watch_global(vars(m), k, v)
+            if isinstance(v, PLAIN):
                 continue
             if kind == "user":
-                self.watch_global(vars(m), k, v)
                 self.stack.append((v, f"{name}.{k}"))
             elif isinstance(v, types.ModuleType):
                 self.stack.append((v, f"{name}.{k}"))
@@ -405,6 +434,30 @@ class World:
             if ("class", base) not in self.seen:
                 self.seen["class", base] = base  # type: ignore[index]
                 self.watch("size", held, None, len(held), f"the attributes of {base.__name__}")
+
+    def watch_method(self, c: type, name: str) -> None:
+        """A method of a class of this package, and the functions of the package that it calls by name: users replace them."""
+        for base in c.__mro__:
+            if base.__module__.split(".")[0] != "jitorch":
+                continue
+            function = vars(base).get(name)
+            if function is not None:
+                if ("method", base, name) not in self.seen:
+                    self.seen["method", base, name] = base  # type: ignore[index]
+                    self.watch("item", vars(base), name, function, f"{base.__name__}.{name}")
+                    if isinstance(function, types.FunctionType):
+                        self.watch_calls(function)
+                return
+
+    def watch_calls(self, f: types.FunctionType) -> None:
+        for name in globals_of(f.__code__)[0]:
+            value = f.__globals__.get(name)
+            if isinstance(value, types.FunctionType):
+                self.watch_global(f.__globals__, name, value)
+            elif isinstance(value, types.ModuleType) and value.__name__.split(".")[0] == "jitorch":
+                for k in f.__code__.co_names:
+                    if isinstance(vars(value).get(k), types.FunctionType):
+                        self.watch_global(vars(value), k, vars(value)[k])
 
     def visit_sequence(self, x: Any, name: str) -> None:
         self.count(len(x), name)
@@ -488,51 +541,81 @@ def module_kind(m: types.ModuleType) -> str:
 
 # -- the function that a call runs -------------------------------------------------------------------------------------
 def compiled_checks(checks: list[Check]) -> Callable[[], Check | None]:
-    """A function that returns the first check that does not hold, or None. Written out, since it runs in every call."""
-    names: dict[str, Any] = {"same": same, "alike": alike, "is_": is_, "MISSING": MISSING, "checks": checks}
-    lines = ["def first_broken():", "  try:"]
+    """A function that returns the first check that does not hold, or None. It runs in every call, so it is written out: all that has
+    to be what it was is gathered into one tuple, whose items are compared one by one in C."""
+    names: dict[str, Any] = {"is_": is_, "MISSING": MISSING, "cell_value": cell_value, "checks": checks}
+    parts: list[str] = []                   # expressions
+    values: list[Any] = []                  # what they gave: True for one that tests by itself
+    owners: list[Check] = []                # whose they are
+
+    def add(check: Check, text: str, *expected: Any) -> None:
+        parts.append(text)
+        values.extend(expected)
+        owners.extend([check] * len(expected))
+
+    items: dict[int, list[Check]] = {}
+    for c in checks:
+        if c.kind == "item" and c.value is not MISSING:
+            items.setdefault(id(c.holder), []).append(c)
+    for number, some in enumerate(items.values()):
+        names[f"d{number}"] = some[0].holder
+        if len(some) == 1:
+            names[f"k{number}"] = some[0].key
+            add(some[0], f"d{number}[k{number}]", some[0].value)
+            continue
+        names[f"get{number}"] = itemgetter(*[c.key for c in some])
+        add(some[0], f"*get{number}(d{number})", *[c.value for c in some])
+        owners[-len(some):] = some
     for i, c in enumerate(checks):
-        names[f"h{i}"], names[f"k{i}"], names[f"v{i}"] = c.holder, c.key, c.value
+        h = f"h{i}"
+        names[h] = c.holder
         if c.kind == "item":
-            now = f"h{i}.get({c.key!r}, MISSING)" if isinstance(c.key, str) else f"h{i}.get(k{i}, MISSING)"
-        elif c.kind == "cell" and c.value is not MISSING:
-            now = f"h{i}.cell_contents"
+            if c.value is MISSING:
+                names[f"q{i}"] = c.key
+                add(c, f"{h}.get(q{i}, MISSING)", MISSING)
+        elif c.kind == "cell":
+            add(c, f"{h}.cell_contents" if c.value is not MISSING else f"cell_value({h})", c.value)
         elif c.kind == "attribute" and c.value is not MISSING and c.key.isidentifier():
-            now = f"h{i}.{c.key}"
+            add(c, f"{h}.{c.key}", c.value)
         elif c.kind == "size":
-            lines.append(f"    if len(h{i}) != {c.value}: return checks[{i}]")
-            continue
+            add(c, f"len({h}) == {c.value}", True)
         elif c.kind == "type":
-            lines.append(f"    if type(h{i}) is not v{i}: return checks[{i}]")
-            continue
+            add(c, f"type({h})", c.value)
         elif c.kind == "sequence":
-            lines.append(f"    if not (len(h{i}) == {len(c.value)} and all(map(is_, h{i}, v{i}))) and not checks[{i}].holds(): return checks[{i}]")
-            continue
+            add(c, f"len({h}) == {len(c.value)}", True)
+            add(c, f"*{h}", *c.value)
         elif c.kind == "dict":
-            lines.append(f"    if not (len(h{i}) == {len(c.value)} and all(map(is_, h{i}.values(), v{i})) and all(map(is_, h{i}, k{i})))"
-                         f" and not checks[{i}].holds(): return checks[{i}]")
-            continue
+            add(c, f"len({h}) == {len(c.value)}", True)
+            add(c, f"*{h}", *c.key)
+            add(c, f"*{h}.values()", *c.value)
         elif c.kind == "settings":
-            tests = [f"len(h{i}) != {len(c.holder)}"]
+            add(c, f"len({h}) == {len(c.holder)}", True)
             for key, value in c.value:
-                now = f"h{i}.get({key!r})"
                 plain = isinstance(c.holder[key], (bool, str, type(None)))
-                names[f"v{i}_{len(tests)}"] = value
-                tests.append(f"{now} is not v{i}_{len(tests)}" if plain else f"{'' if not value else 'not '}{now}")
-            lines.append(f"    if ({' or '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
-            continue
+                add(c, f"{h}[{key!r}]" if plain else f"{'' if value else 'not '}{h}[{key!r}]" + (" and True" if value else ""), value if plain else True)
         elif c.kind == "states":
-            tests = []
             for n, key in enumerate(c.key):
-                names[f"g{i}_{n}"], names[f"v{i}_{n}"] = itemgetter(key), c.value[n :: len(c.key)]
-                tests.append(f"all(map(is_, map(g{i}_{n}, h{i}), v{i}_{n}))")
-            lines.append(f"    if not ({' and '.join(tests)}) and not checks[{i}].holds(): return checks[{i}]")
-            continue
+                names[f"g{i}_{n}"] = itemgetter(key)
+                add(c, f"*map(g{i}_{n}, {h})", *c.value[n :: len(c.key)])
         else:
-            lines.append(f"    if not checks[{i}].holds(): return checks[{i}]")
-            continue
-        lines.append(f"    if {now} is not v{i} and not same({now}, v{i}): return checks[{i}]")
-    lines += ["    return None", "  except (ValueError, AttributeError, KeyError):         # an emptied cell, a deleted attribute",
-              "    return next((c for c in checks if not c.holds()), None)"]
-    exec(compile("\n".join(lines), "<guards>", "exec"), names)
+            add(c, f"checks[{i}].holds()", True)
+    held = names["held"] = [tuple(values)]
+
+    def differs(now: tuple) -> Check | None:
+        """The values are other objects. Equal numbers and strings are as good, and are expected from then on."""
+        expected = held[0]
+        for x, value, check in zip(now, expected, owners, strict=False):
+            if x is not value and not same(x, value):
+                return check
+        if len(now) != len(expected):
+            return owners[-1]
+        held[0] = now
+        return None
+
+    names["differs"] = differs
+    names["missing"] = lambda: next((c for c in checks if not c.holds()), None)
+    text = "\n".join(["def first_broken():", "  try:", f"    now = ({''.join(p + ', ' for p in parts)})",
+                      "  except (ValueError, AttributeError, KeyError):         # an emptied cell, a deleted attribute or key",
+                      "    return missing()", "  return None if all(map(is_, now, held[0])) else differs(now)"])
+    exec(compile(text, "<guards>", "exec"), names)
     return names["first_broken"]

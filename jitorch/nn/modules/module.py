@@ -422,6 +422,8 @@ class Module:
             self.register_buffer(name, value, lasting)
         else:
             changed()
+            if name in ("_parameters", "_buffers", "_modules"):
+                value = Table(value)
             object.__setattr__(self, name, value)
 
     def _forget(self, name: str, keep: dict) -> None:
