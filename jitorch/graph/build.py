@@ -4,14 +4,14 @@
     schedule   values join kernels                                  graph/schedule.py
     place      every stored value gets a buffer
     write      every kernel gets its source and argument words      kernels/cpu/codegen.py, templates.py
-    order      kernels that nothing waits for go last, so that equal ones run side by side
+    order      steps that nothing waits for go where they cost least   graph/memory.py
+    spare      once more, with values computed again, if memory is short
     plan       temporary buffers share one arena
 """
 from __future__ import annotations
 
 import struct
 import sys
-from dataclasses import dataclass, field
 from typing import Any
 
 from .. import config
@@ -21,49 +21,32 @@ from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
 from .ir import Value
 from .lower import ALIASES, attend_operands, lower
+from .memory import PAST_CACHES, Buffer, Work, order, peak, plan_arena, regions, spare
 from .record import contiguous_strides, count
 from .schedule import Group, direct, schedule, use_axes
-
-ALIGN = 64
-PAST_CACHES = 1 << 25       # bytes of a kernel's operands and results of which caches keep too little for the next one
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Memory of a value: a leaf's, a result's, or a part of the arena."""
-
-    kind: str                   # "leaf", "out", "arena"
-    number: int                 # which leaf or result
-    bytes: int
-    offset: int = 0             # in the arena
-    first: int = -1             # steps between which it is needed
-    last: int = -1
-
-
-@dataclass(eq=False)
-class Work:
-    """One step in the making: a kernel or a host call, what it reads and writes."""
-
-    make: Any                   # Group or Value
-    kernel: Any = None          # a Kernel; None for a host call
-    reads: list[Buffer] = field(default_factory=list)
-    writes: list[Buffer] = field(default_factory=list)
-    accesses: list[tuple[Buffer, Access, bool, bool]] = field(default_factory=list)   # buffer, access, is it a write, is it in a loop that others follow
-    values: list[Value] = field(default_factory=list)
 
 
 def build(program) -> CompiledProgram:
     values, wanted = lower(program)
-    plan = schedule(values, wanted)
-    places = Places(program, plan, wanted)
-    works = [w for w in (work_for(step, places) for step in plan.steps) if w is not None]
-    works = order(works, places)
+    works, places = arrange(program, values, wanted)
+    if peak(works)[1] > PAST_CACHES and (more := spare(values, works, places.buffers)) is not None:
+        leaner, its_places = arrange(program, more, wanted)
+        if peak(leaner)[1] < peak(works)[1]:
+            works, places = leaner, its_places
     works = places.settle_homes(works)
     arena = plan_arena(works)
     steps, calls = finish(works)
     if config.debug:
         report(program, works, arena)
     return CompiledProgram(steps, calls, arena, places.outputs(program), len(program.leaves))
+
+
+def arrange(program, values: list[Value], wanted: list[Value]) -> tuple[list[Work], Places]:
+    """Steps in order, and where their values live."""
+    plan = schedule(values, wanted)
+    places = Places(program, plan, wanted)
+    works = [w for w in (work_for(step, places) for step in plan.steps) if w is not None]
+    return order(works, places.leaves), places
 
 
 # -- buffers -----------------------------------------------------------------------------------------------------------
@@ -104,7 +87,7 @@ class Places:
                 touching.setdefault(b, []).append((i, w))
         added, idle_ones = [], set()
         # what may raise an error comes before what overwrites a leaf: a run that fails leaves everything as it was
-        safe = max((i for i, w in enumerate(works) if w.kernel is None or ("errors",) in w.kernel.words), default=-1)
+        safe = max((i for i, w in enumerate(works) if w.raises), default=-1)
         for b, v in zip(self.result, self.wanted):
             if b.kind != "home":
                 self.final.append(b)
@@ -280,7 +263,8 @@ def scatter_work(v: Value, places: Places) -> Work:
     i, x, out = places.of(base_of(index)[0]), places.of(base_of(value)[0]), places.of(v)
     words = [word(i, index), word(x, value), word(out, v), ("int", index.numel), ("int", v.numel), ("errors",)]
     width = value.numel // max(index.numel, 1)
-    return Work(v, templates.scatter(v.name, v.dtype.name, words, index.numel, width), [i, x, out], [out], [], [v])
+    check = Work(v, templates.check(words, width), [i])
+    return Work(v, templates.scatter(v.name, v.dtype.name, words, index.numel, width), [i, x, out], [out], [], [v], check)
 
 
 def attend_work(v: Value, places: Places) -> Work | None:
@@ -378,89 +362,7 @@ WORK = {"call": call_work, "scan": scan_work, "scatter": scatter_work, "attend":
         "recur": recur_work}
 
 
-# -- order and memory --------------------------------------------------------------------------------------------------
-def order(works: list[Work], places: Places) -> list[Work]:
-    """Steps that nothing waits for go to the end, equal kernels side by side (an optimizer's update of many parameters)."""
-    written_for: set[int] = set()
-    for w in works:
-        written_for.update(id(b) for b in w.reads)
-    stores: dict[int, int] = {}
-    for w in works:
-        for b in w.writes:
-            stores[id(b)] = stores.get(id(b), 0) + 1
-    sinks: list[Work] = []
-    rest: list[Work] = []
-    for w in works:
-        last = w.kernel is not None and all(id(b) not in written_for and stores[id(b)] == 1 for b in w.writes)
-        (sinks if last else rest).append(w)
-    by_source: dict[str, list[Work]] = {}
-    for w in sinks:
-        by_source.setdefault(w.kernel.source, []).append(w)
-    return rest + [w for group in by_source.values() for w in group]
-
-
-def plan_arena(works: list[Work]) -> int:
-    """When each temporary buffer is needed, and its place in the arena. Returns the arena's size."""
-    buffers: list[Buffer] = []
-    for i, w in enumerate(works):
-        for b in [*w.reads, *w.writes]:
-            if b.kind == "arena":
-                if b.first < 0:
-                    b.first = i
-                    buffers.append(b)
-                b.last = i
-    # the partial results of a kernel live during that step only; steps of one region run together
-    scratch = []
-    region_of = regions(works)
-    for i, w in enumerate(works):
-        if w.kernel is not None and w.kernel.scratch:
-            s = Buffer("arena", -1, w.kernel.scratch, first=region_of[i][0], last=region_of[i][1])
-            w.kernel.words = [("buffer", s, x[1], "bytes") if x[0] == "scratch" else x for x in w.kernel.words]
-            scratch.append(s)
-    for b in buffers:
-        b.first, b.last = region_of[b.first][0], region_of[b.last][1]
-    return pack([*buffers, *scratch])
-
-
-def pack(buffers: list[Buffer]) -> int:
-    """Offsets for buffers that are needed between their first and last steps: each takes the smallest gap among those alive at the same time.
-    Returns the size of what holds them all."""
-    alive: list[Buffer] = []
-    size = 0
-    for b in sorted(buffers, key=lambda b: b.first):
-        alive = [x for x in alive if x.last >= b.first]
-        need = -(-max(b.bytes, 1) // ALIGN) * ALIGN
-        at, best = 0, None
-        for x in sorted(alive, key=lambda x: x.offset):
-            gap = x.offset - at
-            if gap >= need and (best is None or gap < best[0]):
-                best = (gap, at)
-            at = max(at, x.offset + -(-max(x.bytes, 1) // ALIGN) * ALIGN)
-        b.offset = at if best is None else best[1]
-        size = max(size, b.offset + need)
-        alive.append(b)
-    return size
-
-
-def regions(works: list[Work]) -> list[tuple[int, int]]:
-    """For each step the first and last step of the region it runs in: neighbours with one source that don't touch each other's results."""
-    spans: list[tuple[int, int]] = []
-    i = 0
-    while i < len(works):
-        j = i + 1
-        if works[i].kernel is not None:
-            touched = {id(b) for b in works[i].writes}
-            read = {id(b) for b in works[i].reads}
-            while (j < len(works) and works[j].kernel is not None and works[j].kernel.source == works[i].kernel.source
-                   and not any(id(b) in touched for b in [*works[j].reads, *works[j].writes]) and not any(id(b) in read for b in works[j].writes)):
-                touched |= {id(b) for b in works[j].writes}
-                read |= {id(b) for b in works[j].reads}
-                j += 1
-        spans += [(i, j - 1)] * (j - i)
-        i = j
-    return spans
-
-
+# -- steps with final words --------------------------------------------------------------------------------------------
 def finish(works: list[Work]) -> tuple[list, list]:
     """Steps with final words; host calls with their operands."""
     steps: list = []

@@ -107,6 +107,7 @@ class CompiledProgram:
         segments: list = []
         rows: list[list[int]] = []
         times: list[float] = []
+        overwriting = False
         for s in self.steps:
             if isinstance(s, HostCall):
                 if rows:
@@ -114,9 +115,11 @@ class CompiledProgram:
                     rows, times = [], []
                 segments.append(s)
                 continue
-            if s.final and self.checks and rows:
-                segments.append(share_out(rows, times))     # errors are looked for before anything is overwritten
-                rows, times = [], []
+            if s.final and not overwriting:
+                overwriting = True
+                if self.checks and rows:
+                    segments.append(share_out(rows, times))     # errors are looked for before anything is overwritten; afterwards there are none
+                    rows, times = [], []
             s.wait()
             k = s.kernel
             start = len(words)
@@ -285,6 +288,7 @@ def thread_arena(size: int) -> tuple[np.ndarray, int]:
     """This thread's memory for temporaries, 64-byte aligned, and its address; grows to the largest program's need."""
     held = getattr(_arena, "memory", None)
     if held is None or held[0].size < size:
+        held = _arena.memory = None         # not beside the larger one
         raw = np.empty(size + 64, np.uint8)
         shift = -address(raw) % 64
         held = _arena.memory = (raw[shift:shift + size], address(raw) + shift)

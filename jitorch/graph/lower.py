@@ -5,6 +5,7 @@ directly over a value that has a buffer or is computed; nothing is reduced over 
 """
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 from ..dtypes import bool_, float64, int64
@@ -57,11 +58,47 @@ def rewrite_map(b, kind, name, args, shape, dtype, attrs):
     stripped = tuple(strip_expand(a) for a in args)
     if name == "cast" and stripped[0].dtype is dtype and stripped[0].shape == shape:
         return stripped[0]
-    return stripped
+    return side_by_side(b, *stripped) or stripped if name == "add" else stripped
 
 
 def strip_expand(v: Value) -> Value:
     return v.args[0] if v.kind == "view" and v.name == "expand" else v
+
+
+def side_by_side(b, x: Value, y: Value) -> Value | None:
+    """The sum of two places that lie in zeros and don't meet (gradients of parts of one value) is one place."""
+    if not (x.kind == y.kind == "place" and x.shape == y.shape and in_zeros(x) and in_zeros(y)):
+        return None
+    pieces = [(p, *region) for v in (x, y) for p, region in zip(v.args[v.attrs[0]:], v.attrs[2])]
+    boxes = [box(x.shape, p.shape, strides, offset) for p, strides, offset in pieces]
+    if None in boxes or not all(apart(one, other) for i, one in enumerate(boxes) for other in boxes[:i]):
+        return None
+    whole = sum(p.numel for p, _, _ in pieces) == x.numel
+    return b.place(None if whole else 0, x.shape, pieces, x.dtype)
+
+
+def in_zeros(v: Value) -> bool:
+    has_base, fill, _ = v.attrs
+    return is_number(strip_expand(v.args[0]), 0) if has_base else fill in (0, None)
+
+
+def box(whole, shape, strides, offset) -> list[tuple[int, int, int]] | None:
+    """A strided region of a contiguous `whole`, by dimension: first index, step, how many. None where it isn't of that form."""
+    natural = contiguous_strides(whole)
+    found = [[offset // s % n, 1, 1] if n else [0, 1, 1] for s, n in zip(natural, whole)]
+    for n, stride in zip(shape, strides):
+        if n == 1:
+            continue
+        d = next((d for d, s in enumerate(natural) if whole[d] > 1 and s <= stride), None)
+        if d is None or stride % natural[d] or found[d][2] > 1 or found[d][0] + stride // natural[d] * (n - 1) >= whole[d]:
+            return None
+        found[d][1:] = [stride // natural[d], n]
+    return [(first, step, n) for first, step, n in found]
+
+
+def apart(one, other) -> bool:
+    """Whether two boxes have no element in common, as far as one dimension tells."""
+    return any((a - c) % gcd(s, t) != 0 or a + s * (n - 1) < c or c + t * (m - 1) < a for (a, s, n), (c, t, m) in zip(one, other))
 
 
 def rewrite_reshape(b, kind, name, args, shape, dtype, attrs):
@@ -320,6 +357,8 @@ def lower(program: Program) -> tuple[list[Value], list[Value]]:
     wanted, taken = [], set()
     for slot, _ in program.wanted:
         v = slots[slot]
+        while v.kind == "reshape":      # a result is its elements in order
+            v = v.args[0]
         if v.kind in SOURCES or v.kind in ALIASES or id(v) in taken:
             v = explicit(b, v) if v.kind == "view" and v.name == "expand" else b.fresh(v)
         taken.add(id(v))
@@ -449,8 +488,24 @@ def with_stores(b: CanonicalBuilder, values: list[Value]) -> list[Value]:
 
 
 def store(b, target: Value, v: Value, shape, strides, offset) -> Value:
-    """A copy of `v` into a region of `target`'s buffer."""
+    """A copy of `v` into a region of `target`'s buffer. What a reshape only divided further is copied from where it lies."""
+    while v.kind == "reshape" and (finer := divided(shape, strides, v.args[0].shape)) is not None:
+        v, shape, strides = v.args[0], v.args[0].shape, finer
     s = Value(b, "map", "copy", (strip_expand(v),), shape, target.dtype, ("into", target, tuple(strides), offset))
     s.line = target.line
     return s
 
+
+def divided(shape, strides, finer) -> tuple[int, ...] | None:
+    """Strides of the same elements with dimensions `finer`, where each is a part of one of `shape`, else None."""
+    found: list[int] = []
+    places = iter(reversed(finer))
+    for n, stride in zip(reversed(shape), reversed(strides)):
+        while n > 1:
+            m = next(places)
+            if m == 0 or n % m:
+                return None
+            found.append(stride)
+            n, stride = n // m, stride * m
+    found += [0] * (len(finer) - len(found)) if all(m == 1 for m in places) else []
+    return tuple(reversed(found)) if len(found) == len(finer) else None

@@ -44,6 +44,17 @@ SCATTER_RUNS = '''def kernel(args, lo, hi):
             else:
                 errors[0] = int64(1)
 '''
+CHECK = '''def kernel(args, lo, hi):
+    index = ptr_i64(args, 0)
+    n = word(args, 1)
+    limit = word(args, 2)
+    errors = ptr_i64(args, 3)
+    width = word(args, 4)
+    for i in range(n):
+        place = uint64(index[i])
+        if (place >= limit) | (width > limit - place):
+            errors[0] = int64(1)
+'''
 SHARE = 64              # elements of a run that one task takes, at least
 
 
@@ -58,3 +69,9 @@ def scatter(mode: str, dtype: str, words: list[tuple], indices: int, width: int)
         return Kernel(SCATTER_RUNS.format(s=SUFFIX[dtype], step=step), words, -(-width // share), 1, False, name="scatter", chunk_time=chunk_time)
     step = "value[i]" if mode == "set" else f"as_{SUFFIX[dtype]}(o[place] + value[i])"
     return Kernel(SCATTER.format(s=SUFFIX[dtype], step=step), words, 1, 1, False, name="scatter")
+
+
+def check(words: list[tuple], width: int) -> Kernel:
+    """Looks for what a scatter with these words would find, without it."""
+    index, _, _, n, limit, errors = words
+    return Kernel(CHECK, [index, n, limit, errors, ("int", width)], 1, 1, False, name="check")
