@@ -17,6 +17,8 @@ from .record import contiguous_strides, count
 
 SOURCES = frozenset(("input", "scalar", "const", "iota"))
 ALIASES = frozenset(("reshape", "view"))
+LONG_MATRIX, LONG_ROW = 1 << 16, 64     # elements
+
 NUMBER_DTYPE = {float: float64, int: int64, bool: bool_}
 
 
@@ -227,7 +229,7 @@ def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
     sizes = {x: n for v, own in zip(args, labels) for x, n in zip(own, v.shape)}
     rows, columns = (count(sizes[x] for x in labels[2] if (x in labels[i]) and x not in labels[1 - i]) for i in (0, 1))
     summed = [x for x in labels[0] if x not in labels[2]]
-    if rows == 1 or columns == 1 or count(sizes[x] for x in summed) == 1:
+    if (rows == 1 or columns == 1 or count(sizes[x] for x in summed) == 1) and not is_long_matrix(args, labels, summed):
         order = summing_order(args, labels, sizes, summed)
         product = b.map("mul", *(aligned(b, v, own, order) for v, own in zip(args, labels)))
         if not summed:
@@ -236,6 +238,17 @@ def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
         total = b.reduce("sum", b.expand(product, [sizes[x] for x in order]), dims)
         return b.reshape(total, shape)
     return tuple(in_memory(b, a) for a in args)
+
+
+def is_long_matrix(args, labels, summed) -> bool:
+    """Whether a vector is multiplied by a matrix whose rows are long and in memory already: a contraction reads several at a time."""
+    matrix, own = max(zip(args, labels), key=lambda pair: pair[0].numel)
+    strides, _ = matrix.attrs if matrix.kind == "view" else (contiguous_strides(matrix.shape), 0)
+    base = matrix.args[0] if matrix.kind in ALIASES else matrix
+    if base.kind != "input" or len(summed) != 1 or matrix.numel < LONG_MATRIX:
+        return False
+    k = own.index(summed[0])
+    return strides[k] == 1 and LONG_ROW <= matrix.shape[k] <= matrix.numel // 16
 
 
 def summing_order(args, labels, sizes, summed) -> list:

@@ -58,6 +58,30 @@ def test_batches_broadcast(shapes):
         close(got, a.astype(np.float64) @ b.astype(np.float64), np.float32, a.shape[-1])
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 8, 13, 16, 24, 40, 41])
+@pytest.mark.parametrize("right", ["rows", "columns"])
+def test_few_rows_by_a_matrix_that_no_cache_holds(m, right):
+    """Streamed line by line, or in dot products of columns far apart; with an epilogue, and the same bits with any number of threads."""
+    k, n = 516, 1120
+    a, b = operand(m, k, "rows", np.float32), operand(k, n, right, np.float32)
+    expected = np.maximum(a.astype(np.float64) @ b.astype(np.float64) + 1, 0)
+    x, w = on_jitorch(a), on_jitorch(b)
+    results = with_threads(lambda: F.relu(x @ w + 1))
+    assert np.abs(results[0] - expected).max() <= 2e-6 * (np.abs(expected).max() + np.sqrt(k))
+    assert all((r == results[0]).all() for r in results)
+
+
+@pytest.mark.parametrize("rows", [1030, 1031, 2500])
+def test_a_long_matrix_by_a_vector_is_a_contraction(rows):
+    a, v = operand(rows, 130, "rows", np.float32), operand(130, 1, "rows", np.float32)[:, 0]
+    x, y = on_jitorch(a), on_jitorch(v)
+    step, = compiled_steps(lambda: x @ y)
+    assert step.kernel.name == "contract"
+    for got, right in ((x @ y, a.astype(np.float64) @ v), (y @ x.T, v @ a.astype(np.float64).T), (x.reshape(2, -1, 130) @ y if rows % 2 == 0 else x @ y, None)):
+        with config.using(tier="compiled"):
+            close(got.reshape(-1), a.astype(np.float64) @ v if right is None else right, np.float32, 130)
+
+
 @pytest.mark.parametrize("other", [Tile((4,), 3, 8), Tile((8, 4), 2, 4), Tile((4,), 1, 16)])
 def test_tiles_of_other_processors(monkeypatch, other):
     monkeypatch.setattr(contraction, "tile", lambda dtype: other)
@@ -125,17 +149,23 @@ def test_two_products_of_other_sizes_share_every_source():
     assert sources(50, 70, 90) == sources(300, 41, 1000)
 
 
-def test_the_bits_do_not_depend_on_the_number_of_threads():
-    a, b = (jitorch.from_numpy(RNG.standard_normal((700, 700)).astype(np.float32)) for _ in range(2))
+def with_threads(make) -> list[np.ndarray]:
+    """The values of what `make` records, computed by 1, 2 and 5 threads."""
     before = executor.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 5):
             executor.set_num_threads(threads)
             with config.using(tier="compiled"):
-                results.append((a @ b).numpy())
+                results.append(make().numpy())
     finally:
         executor.set_num_threads(before)
+    return results
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    a, b = (jitorch.from_numpy(RNG.standard_normal((700, 700)).astype(np.float32)) for _ in range(2))
+    results = with_threads(lambda: a @ b)
     assert all((r == results[0]).all() for r in results)
 
 

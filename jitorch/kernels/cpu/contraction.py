@@ -42,10 +42,14 @@ LONG = 4_000_000  # multiplications of a unit worth cutting, and of a task: some
 LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of threads: packing costs more in smaller ones
 INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
 IN_PLACE_ROWS = 96  # of a block at most, for b to be read where it lies: packing costs as much as two tiles of rows
+STREAMED_ROWS = 40  # at most, for b to be streamed from memory line by line: its elements are used too few times to wait for
+STREAMED = 1 << 19  # elements of b, so that the second-level cache does not hold them
+STREAMED_SLICE, STREAMED_SUMS, STREAMED_COLUMNS = 8, 1 << 15, 2048  # of k; numbers that a block holds meanwhile; of it, at most
 WIDTHS = (16, 8, 4, 2, 1)  # elements that a copy may take at a time
 LEAST_RUN, LONG_RUN = 3, 8  # of elements side by side, for copies that are worth their list; that beat turning squares
-FEW_ROWS = (2, 4, 8)  # for which dot products are taken instead of packing
+FEW_ROWS = (1, 2, 4, 8)  # for which dot products are taken instead of packing
 SUMS = 24  # registers for vectors of partial sums, where the product of few rows is one of dot products
+STREAMS = 8  # places of memory that are read side by side at most
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
 
 
@@ -204,6 +208,14 @@ def cut(n: int, limit: int, step: int) -> int:
     return -(-n // (parts * step)) * step
 
 
+def streamed_blocks(m: int, n: int, k: int, t: Tile) -> Blocks:
+    """Slices of a few lines of b, each of them read from end to end: columns of tiles would read one short piece after
+    the other, each in another page, which takes three times as long."""
+    depth = cut(k, STREAMED_SLICE * (1 if m <= STREAMED_ROWS // 2 else 2), 4)
+    columns = cut(n, min(STREAMED_COLUMNS, STREAMED_SUMS // m), t.columns)
+    return Blocks(cut(m, m, t.rows[-1]), columns, depth, 1, -(-n // columns))
+
+
 def blocks_of(batch: int, m: int, n: int, k: int, t: Tile, chosen: tuning.Numbers | None = None) -> Blocks:
     """From a cost model: slices and blocks that fit the caches, and enough units for several threads; or as `chosen`."""
     if chosen is not None:
@@ -236,11 +248,14 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     m, n, k = (product(d.size for d in dims) for dims in (c.m, c.n, c.k))
     batch = product(d.size for d in c.batch)
     shape = f"{c.dtype} {batch}x{m}x{n}x{k} {direction(c.m, c.k, 'a')} by {direction(c.n, c.k, 'b')}"
-    blocks = blocks_of(batch, m, n, k, t, tuning.chosen(shape))
+    chosen = tuning.chosen(shape)
+    blocks = blocks_of(batch, m, n, k, t, chosen)
     few_rows = next((r for r in FEW_ROWS if m <= r), 0) if all_along_k(c, k, t) else 0
     if few_rows:
         blocks = Blocks(m, blocks.columns, k, 1, blocks.column_blocks)
     in_place = may_read_in_place(c, n, t) and blocks.rows <= IN_PLACE_ROWS
+    if in_place and not few_rows and m <= STREAMED_ROWS and n * k >= STREAMED and not chosen:
+        blocks = streamed_blocks(m, n, k, t)
     finish = FinishWriter(view, core, c)
     s = SUFFIX[c.dtype]
     words: dict[str, tuple] = {name: ("int", 0) for name in panels.WORDS}
@@ -255,7 +270,7 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
         words[name] = ("table", offsets((d.size, d.b) for d in dims))
     parts = {"finish": finish.source()}
     if few_rows:
-        source = panels.dots_driver(s, few_rows, SUMS // few_rows, t.columns, t.lanes)
+        source = panels.dots_driver(s, few_rows, min(SUMS // few_rows, STREAMS), t.lanes)
     else:
         source = panels.driver(s, t.rows, t.vectors, t.lanes)
         parts["pack_a"], _ = packing([(d.size, d.a) for d in c.m], [(d.size, d.a) for d in c.k], s, 4, 0)
@@ -319,7 +334,9 @@ def reserve(words: dict[str, tuple], blocks: Blocks, k: int, t: Tile, itemsize: 
     tall = blocks.rows + t.rows[0]
     panel = 0 if few_rows else -(-t.rows[0] * blocks.depth // 64) * 64
     columns = 0 if few_rows or words["in_place"][1] else blocks.depth * (blocks.columns + t.columns)
-    tiles = t.rows[0] * (t.columns + SUMS) if one_slice else tall * (blocks.columns + t.columns)
+    tiles = t.rows[0] * t.columns if one_slice else tall * (blocks.columns + t.columns)
+    if few_rows:
+        tiles = few_rows * (blocks.columns + STREAMS)
     part = -(-(panel + columns + tiles) * itemsize // 128) * 128
     words.update(scratch=("scratch", 0), slots=("slots",))
     numbers = {"slot_count": slots, "part": part // itemsize, "panel": panel, "column_panels": columns}

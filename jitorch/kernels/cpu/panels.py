@@ -92,16 +92,12 @@ SLICES = """        start = 0
     store_atomic(slot, 0)
 """
 
-# few rows, and both operands lie along k: every element of b is read once, where it lies, so nothing is packed
-DOTS = """        j = 0
-        while j < width:
-            cols = select(width - j < {columns}, width - j, {columns})
-            x = 0
-            while x < cols:
-                dots(a0, a_m, m, b0, at(b_n, left + j + x), cols - x, at(tiles, x), {columns} + {sums}, k)
-                x += {sums}
-            invoke(finish, own, address_of(tiles), {columns} + {sums}, batch, 0, m, left + j, cols, 0, 0)
-            j += {columns}
+# few rows, and both operands lie along k: every element of b is read once, where it lies, so nothing is packed. Columns
+# that are read side by side are far from one another, so that each of them runs on through memory in the next step
+DOTS = """        apart, step = (width + {sums} - 1) // {sums}, width + {sums}
+        for x in range(apart):
+            dots(a0, a_m, m, b0, at(b_n, left + x), width - x, apart, at(tiles, x), step, k)
+        invoke(finish, own, address_of(tiles), step, batch, 0, m, left, width, 0, 0)
     store_atomic(slot, 0)
 """
 
@@ -134,10 +130,10 @@ def driver(suffix: str, rows: Sequence[int], vectors: int, lanes: int) -> str:
     return "".join(kernels) + head(suffix) + BLOCKS + loops
 
 
-def dots_driver(suffix: str, rows: int, sums: int, columns: int, lanes: int) -> str:
+def dots_driver(suffix: str, rows: int, sums: int, lanes: int) -> str:
     """The kernel for at most `rows` rows, `sums` dot products of each at a time."""
     declared = f'dots = dotkernel("{suffix}", {rows}, {sums}, {lanes})\n'
-    return declared + head(suffix) + BLOCKS + DOTS.format(sums=sums, columns=columns)
+    return declared + head(suffix) + BLOCKS + DOTS.format(sums=sums)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

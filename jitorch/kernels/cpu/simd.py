@@ -180,28 +180,29 @@ def dotkernel(suffix: str, rows: int, columns: int, lanes: int) -> Any:
     element = ELEMENTS[suffix]
     pointer, places = types.CPointer(element), types.CPointer(int64)
 
-    def dots(typingctx, a, of_a, have, b, of_b, cols, tile, step, depth):
-        """tile[r * step + c] = the sum over k < depth of a[of_a[r] + k] * b[of_b[c] + k].
+    def dots(typingctx, a, of_a, have, b, of_b, cols, apart, tile, step, depth):
+        """tile[r * step + c * apart] = the sum over k < depth of a[of_a[r] + k] * b[of_b[c * apart] + k].
 
-        There are `have` rows and `cols` columns; the last one stands in for what is missing."""
+        There are `have` rows, and places for `cols` columns; the last one stands in for what is missing."""
 
         def codegen(context, builder, sig, args):
             real = context.get_value_type(element)
             kind = ir.VectorType(real, lanes)
-            a, of_a, have, b, of_b, cols, tile, step, depth = args
+            a, of_a, have, b, of_b, cols, apart, tile, step, depth = args
 
             def number(n: int) -> ir.Constant:
                 return ir.Constant(WORD, n)
 
-            def lines(base: ir.Value, table: ir.Value, count: ir.Value, n: int) -> list[ir.Value]:
+            def lines(base: ir.Value, table: ir.Value, count: ir.Value, apart: ir.Value, n: int) -> list[ir.Value]:
                 last = builder.sub(count, number(1))
                 found = []
                 for i in range(n):
-                    index = builder.select(builder.icmp_signed("<", number(i), count), number(i), last)
+                    place = builder.mul(number(i), apart)
+                    index = builder.select(builder.icmp_signed("<", place, count), place, last)
                     found.append(builder.gep(base, [builder.load(builder.gep(table, [index]))]))
                 return found
 
-            left, right = lines(a, of_a, have, rows), lines(b, of_b, cols, columns)
+            left, right = lines(a, of_a, have, number(1), rows), lines(b, of_b, cols, apart, columns)
             mask_kind, index_kind = ir.VectorType(ir.IntType(1), lanes), ir.VectorType(WORD, lanes)
             masked = cgutils.get_or_insert_function(
                 builder.module,
@@ -241,10 +242,11 @@ def dotkernel(suffix: str, rows: int, columns: int, lanes: int) -> Any:
             for r in range(rows):
                 for c in range(columns):
                     sum_ = builder.call(total, [ir.Constant(real, -0.0), new[r][c]], fastmath=("reassoc",))
-                    builder.store(sum_, builder.gep(tile, [builder.add(builder.mul(step, number(r)), number(c))]))
+                    place = builder.add(builder.mul(step, number(r)), builder.mul(apart, number(c)))
+                    builder.store(sum_, builder.gep(tile, [place]))
             return context.get_dummy_value()
 
-        return types.void(pointer, places, int64, pointer, places, int64, pointer, int64, int64), codegen
+        return types.void(pointer, places, int64, pointer, places, int64, int64, pointer, int64, int64), codegen
 
     dots.__name__ = dots.__qualname__ = f"dots_{suffix}_{rows}x{columns}"
     return intrinsic(dots)
