@@ -100,3 +100,80 @@ def test_one_model_asked_by_all(tier, traced):
             with torch.no_grad():
                 return [asked(numbers(5 + i % 2, 3, seed=i)).numpy().copy() for _ in range(5)]
         same_as_alone(work)
+
+
+def test_one_traced_model_with_several_shapes(tier):
+    for _ in range(ROUNDS // 3):
+        m = next(fresh)
+        model = nn.Sequential(nn.Linear(3, m), nn.GELU(), nn.Linear(m, 2)).eval()
+        traced = torch.trace(model)
+
+        def work(i, traced=traced):
+            with torch.no_grad():
+                return [traced(numbers(1 + (i + j) % 7, 3, seed=j)).numpy().copy() for j in range(14)]
+        same_as_alone(work)
+
+
+def test_branches_that_values_pick(tier):
+    for _ in range(ROUNDS // 3):
+        m, bias = next(fresh), numbers(3)
+
+        @torch.trace
+        def f(x, bias=bias):
+            y = x * 2 + bias
+            if y.sum() > 0:
+                y = y.tanh()
+                if y.max() > 0.9:
+                    return y * 3, y.sum().item()
+                return y - 1, 0.0
+            return -y, y.min().item()
+
+        def work(i, f=f, m=m):
+            return [v if isinstance(v, float) else v.numpy().copy() for j in range(12) for v in f(numbers(m, 3, seed=(i * 5 + j) % 11) * (j % 3))]
+        same_as_alone(work)
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+def test_traced_training_steps(tier, rule):
+    """One traced function, a model for each thread: captured again for each, and each trains as alone."""
+    for _ in range(ROUNDS // 4):
+        m = next(fresh)
+
+        @torch.trace
+        def step(model, optimizer, x, y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        def work(i, step=step, m=m):
+            model = nn.Sequential(nn.Linear(3, m), nn.BatchNorm1d(m), nn.ReLU(), nn.Linear(m, 2))
+            for k, p in enumerate(model.parameters()):          # (the random state is everybody's)
+                p.data = numbers(*p.shape, seed=10 * i + k)
+            optimizer = getattr(torch.optim, rule)(model.parameters(), lr=0.01 * (i + 1))
+            losses = [step(model, optimizer, numbers(6 + j % 2, 3, seed=j), torch.arange(6 + j % 2) % 2) for j in range(8)]
+            return losses + [p.detach().numpy().copy() for p in model.state_dict().values()]
+        same_as_alone(work)
+
+
+def test_one_traced_step_called_by_all(tier):
+    """Threads that train one model at once mix their updates, as in PyTorch; but every step is counted and nothing breaks."""
+    for _ in range(ROUNDS // 4):
+        model = nn.Linear(3, next(fresh))
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+        @torch.trace
+        def step(x, model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            model(x).pow(2).mean().backward()
+            optimizer.step()
+
+        def work(i, step=step):
+            for j in range(10):
+                step(numbers(4, 3, seed=i * 10 + j))
+            return []
+        before = [p.detach().numpy().copy() for p in model.parameters()]
+        at_once(work)
+        for p, b in zip(model.parameters(), before, strict=True):
+            assert p.isfinite().all() and np.abs(p.detach().numpy() - b).max() < 1.0 and (p.detach().numpy() != b).any()

@@ -231,6 +231,12 @@ class Diverged(Exception):
     """A replay can't go on as captured; nothing of it has taken effect in Python."""
 
 
+def same_steps(a: Program, b: Program) -> bool:
+    """Whether two programs are made of the same operations (of which they may want other results)."""
+    steps = {s.index: s for s in a.steps}
+    return all(s.index in steps and (s.op, s.slots, s.attrs) == (steps[s.index].op, steps[s.index].slots, steps[s.index].attrs) for s in b.steps)
+
+
 # -- what a call leaves behind -----------------------------------------------------------------------------------------
 class Spent(Entry):
     """Stands for an operation whose part of the backward graph was used up within the call."""
@@ -443,12 +449,18 @@ class Session:
             if place is not None and place[0] == "made":
                 self.constants[place[1]].written = True
         event = self.run_event(tape, program, live, leaves)
+        places = list(range(len(live)))
         if self.script and self.script[0][0] == "run":
             _, expected, found = self.script.pop(0)
-            # what was written into the memory of a leaf is there already
-            results = [(s.buffer, s.address) if r is None else r for s, r in zip(live, found, strict=True)]
             if expected.program is not program:
-                raise RuntimeError("trace: the function did something else with the same state; please report this")
+                # the same operations, of which less is alive now than when they were captured (the caller's frames held more)
+                wanted = list(expected.program.wanted)
+                if not same_steps(expected.program, program) or not set(program.wanted) <= set(wanted):
+                    raise RuntimeError("trace: the function did something else with the same state; please report this")
+                places = [wanted.index(w) for w in program.wanted]
+                event = expected
+            # what was written into the memory of a leaf is there already
+            results = [(s.buffer, s.address) if found[r] is None else found[r] for s, r in zip(live, places, strict=True)]
         else:
             observer = sys.getprofile()
             sys.setprofile(None)        # what the engine does is nobody's code
@@ -458,7 +470,7 @@ class Session:
                 sys.setprofile(observer)
         if event is not None:
             self.path.append(event)
-            for r, s in enumerate(live):
+            for r, s in zip(places, live, strict=True):
                 if self.place_of(s) is None:
                     self.known[id(s)] = (weakref.ref(s), ("out", self.runs, r))
         self.runs += 1

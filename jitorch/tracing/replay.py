@@ -423,26 +423,40 @@ class Capture:
     def insert(self, path: list[Event], ending: Ending) -> str | None:
         """Add a path. Returns why not, if it can't be."""
         branch, rest = self.root, list(path)
-        fresh = not branch.events and branch.read is None and branch.ending is None
+        if not branch.events and branch.read is None and branch.ending is None:
+            self.root = grown(rest, ending)
+            if self.root.ending is not None:
+                self.find_reuse(self.root)
+            return None
         while True:
             cut = next((i for i, e in enumerate(rest) if isinstance(e, Read)), len(rest))
             events = rest[:cut]
             read: Any = rest[cut] if cut < len(rest) else None
-            if fresh:
-                branch.events, branch.read = events, read
-            elif not (len(events) == len(branch.events) and all(a.like(b) for a, b in zip(branch.events, events, strict=True))
-                      and (branch.read is None if read is None else branch.read is not None and read.like(branch.read))):
+            if not (len(events) == len(branch.events) and all(a.like(b) for a, b in zip(branch.events, events, strict=True))
+                    and (branch.read is None if read is None else branch.read is not None and read.like(branch.read))):
                 return "it did something else with the same state"
             if read is None:
                 branch.ending = ending
-                if branch is self.root:
-                    self.find_reuse(branch)
                 return None
             key, rest = read.key, rest[cut + 1 :]
             found = branch.children.get(key)
-            fresh = found is None
             if found is None:
                 if len(branch.children) >= BRANCHES:
                     return f"more than {BRANCHES} values of a number that is read into Python"
-                found = branch.children[key] = Branch()
+                branch.children[key] = grown(rest, ending)      # whole, since other threads replay at this moment
+                return None
             branch = found
+
+
+def grown(path: list[Event], ending: Ending) -> Branch:
+    """A path as branches, one for each value that it reads."""
+    root = branch = Branch()
+    for event in path:
+        if isinstance(event, Read):
+            branch.read = event
+            following = branch.children[event.key] = Branch()
+            branch = following
+        else:
+            branch.events.append(event)
+    branch.ending = ending
+    return root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -67,6 +68,40 @@ def test_another_process_without_the_class(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.jt")], capture_output=True, text=True, check=True)
     assert torch.allclose(torch.tensor(json.loads(done.stdout)), torch.tensor(want), atol=1e-6)
+
+
+OTHERS = os.environ.get("JITORCH_TEST_PYTHONS", "").split()      # other interpreters that have the dependencies
+
+
+@pytest.mark.skipif(not OTHERS, reason="JITORCH_TEST_PYTHONS names no other interpreters")
+@pytest.mark.parametrize("python", OTHERS)
+def test_another_python(tmp_path, python):
+    """A file that this version of Python saved, and one the other way round."""
+    net, traced = traced_net()
+    traced.save(tmp_path / "model.jt")
+    inputs = [torch.arange(n * 64).reshape(n, 1, 8, 8) / 320 for n in (5, 2)]
+    with torch.no_grad():
+        want = [net(x)["logits"].tolist() for x in inputs]
+    code = """
+import sys, json
+import jitorch as torch
+model = torch.jit.load(sys.argv[1])
+made = [model(torch.arange(n * 64).reshape(n, 1, 8, 8) / 320)["logits"].tolist() for n in (5, 2)]
+f = torch.trace(lambda v: {"twice": v @ torch.arange(6.0).reshape(3, 2), "sum": v.sum().item()})
+for _ in range(3):
+    f(torch.ones(4, 3))
+f.save(sys.argv[2])
+print(json.dumps([list(sys.version_info[:2]), f.replays, made]))
+"""
+    done = subprocess.run([python, "-c", code, str(tmp_path / "model.jt"), str(tmp_path / "back.jt")], capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(torch.__file__))})  # fmt: skip
+    version, replays, made = json.loads(done.stdout)
+    assert version != list(sys.version_info[:2]) and replays >= 1
+    for a, b in zip(made, want, strict=True):
+        assert torch.allclose(torch.tensor(a), torch.tensor(b), atol=1e-6)
+    back = torch.jit.load(tmp_path / "back.jt")
+    got = back(torch.ones(4, 3) * 2)
+    assert got["twice"].tolist() == [[12.0, 18.0]] * 4 and got["sum"] == 24.0
 
 
 def test_branches_are_saved(tmp_path):
