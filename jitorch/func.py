@@ -1,7 +1,6 @@
 """Functions of functions: gradients, Jacobians, maps over a batch, modules called with other parameters. As `torch.func`.
 
-`vmap` runs its function once for each slice and stacks the results, all of it recorded in one program: what it gives is right for every
-function that gives tensors, and it costs as much as a loop.
+`vmap` records operations on all slices at once (see ops/batching.py), and calls its function for each slice where that can't be.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import threading
 from contextlib import contextmanager
 
 from . import autograd
-from .ops.dispatch import PUBLIC
+from .ops.dispatch import PUBLIC, Mapped, maps
+from .ops.random import default_generator as random_state
 from .utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "stack_module_state", "vjp", "vmap"]
@@ -35,8 +35,22 @@ def is_tensor(x) -> bool:
 
 
 def tracked(tree):
-    """A tree whose tensors can be differentiated in, tied to the history of those given."""
-    return tree_map(lambda x: (x.view_as(x) if x.requires_grad else x.detach().requires_grad_(True)) if is_tensor(x) and x.dtype.differentiable else x, tree)
+    """A tree whose tensors can be differentiated in, tied to the history of those given. Within a vmap they have a gradient for each slice."""
+    def track(x):
+        if not is_tensor(x) or not x.dtype.differentiable:
+            return x
+        x = for_each_slice(x)
+        return x.view_as(x) if x.requires_grad else x.detach().requires_grad_(True)
+
+    return tree_map(track, tree)
+
+
+def for_each_slice(x):
+    """A tensor of its own for each slice of the calls of vmap that are running."""
+    if not maps.levels:
+        return x
+    from .ops.batching import lift, live
+    return lift(x, live())
 
 
 def settled(tree, outermost: bool, given):
@@ -137,7 +151,7 @@ def jvp(func, primals, tangents, *, strict: bool = False, has_aux: bool = False)
             output, aux = output
         outs, out_spec = tree_flatten(output)
         xs, _ = tree_flatten(inner)
-        dummies = [PUBLIC["zeros_like"](o).detach().requires_grad_(True) for o in outs]
+        dummies = [for_each_slice(PUBLIC["zeros_like"](o)).detach().requires_grad_(True) for o in outs]
         first = gradients_of(outs, xs, dummies)
         found = gradients_of(first, dummies, tree_flatten(tuple(tangents))[0])
         result = settled((tree_unflatten(outs, out_spec), tree_unflatten(found, out_spec)), outermost, (primals, tangents))
@@ -203,7 +217,11 @@ def spread_dims(dims, tree, spec):
 
 def vmap(func, in_dims=0, out_dims=0, randomness: str = "error", *, chunk_size=None):
     """A function that maps func over a dimension of its arguments (in_dims: which; None: the argument is not mapped) and stacks the results
-    along out_dims. ValueError where sizes or structures don't fit.
+    along out_dims.
+
+    Operations are recorded once for all slices; a function that reads values (`item`, a condition on a tensor) is called for each slice instead.
+    randomness: what random numbers within func are: "error", "same" or "different" for each slice. chunk_size: slices at a time.
+    ValueError where sizes or structures don't fit; RuntimeError for random numbers, unless randomness says what they are.
 
     >>> import jitorch as torch
     >>> torch.vmap(torch.dot)(torch.ones(3, 2), torch.ones(3, 2))
@@ -211,48 +229,85 @@ def vmap(func, in_dims=0, out_dims=0, randomness: str = "error", *, chunk_size=N
     """
     if randomness not in ("error", "different", "same"):
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
+    name = getattr(func, "__name__", str(func))
 
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         flat, spec = tree_flatten(args)
         dims = spread_dims(in_dims, args, spec)
         extra, extra_spec = tree_flatten(kwargs)
-        flat, dims = [*flat, *extra], [*dims, *([0] * len(extra))]
-        sizes = set()
-        for x, d in zip(flat, dims, strict=True):
-            if d is None:
-                continue
-            if not is_tensor(x):
-                raise ValueError(f"vmap({getattr(func, '__name__', func)}): Got in_dim={d} for an input but the input is of type {type(x)}. "
-                                 "We cannot vmap over non-Tensor arguments, please use None as the respective in_dim")
-            if not -x.ndim <= d < x.ndim:
-                raise ValueError(f"vmap: Got in_dim={d} for some input, but that input is a Tensor of dimensionality {x.ndim} so expected in_dim to satisfy "
-                                 f"-{x.ndim} <= in_dim < {x.ndim}.")
-            sizes.add(x.shape[d])
-        if not sizes:
-            raise ValueError("vmap: at least one Tensor must be mapped over")
-        if len(sizes) > 1:
-            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for the mapped dimension")
-        n = sizes.pop()
-        slices = [[x] * n if d is None else list(x.unbind(d)) for x, d in zip(flat, dims, strict=True)]
-        if n == 0:
-            raise ValueError("vmap: the mapped dimension has size 0")
-        results = []
-        for i in range(n):
-            given = [s[i] for s in slices]
+        flat, dims = [*flat, *extra], [*dims, *(0 if is_tensor(x) else None for x in extra)]
+        n = mapped_size(name, in_dims, flat, dims)
+
+        def call(given):
             positional = tree_unflatten(given[: len(given) - len(extra)], spec)
-            named = tree_unflatten(given[len(given) - len(extra) :], extra_spec)
-            results.append(func(*positional, **named))
-        out_spec = tree_flatten(results[0])[1]
-        leaves = [tree_flatten(r)[0] for r in results]
-        for x in leaves[0]:
-            if not is_tensor(x):
-                raise ValueError(f"vmap: `f` must only return Tensors, got type {type(x)} as a return.")
-        where = spread_dims(out_dims, results[0], out_spec)
-        stacked = [leaves[0][k] if d is None else PUBLIC["stack"]([row[k] for row in leaves], d) for k, d in enumerate(where)]
-        return tree_unflatten(stacked, out_spec)
+            return func(*positional, **tree_unflatten(given[len(given) - len(extra) :], extra_spec))
+
+        front = [x if d is None else x.movedim(d, 0) for x, d in zip(flat, dims, strict=True)]
+        size = n if chunk_size is None else chunk_size
+        parts = []
+        for start in range(0, n, size):
+            length = min(size, n - start)
+            some = [x if d is None or length == n else x[start : start + length] for x, d in zip(front, dims, strict=True)]
+            parts.append(mapped(name, call, some, dims, length, randomness))
+        out_spec = parts[0][1]
+        leaves = [row[0] if len(parts) == 1 else PUBLIC["cat"](list(row)) for row in zip(*(p[0] for p in parts), strict=True)]
+        where = spread_dims(out_dims, tree_unflatten(leaves, out_spec), out_spec)
+        return tree_unflatten([x.select(0, 0) if d is None else x if d == 0 else x.movedim(0, d) for x, d in zip(leaves, where, strict=True)], out_spec)
 
     return wrapper
+
+
+def mapped_size(name: str, in_dims, flat: list, dims: list) -> int:
+    """The size of the mapped dimension. ValueError where there is none, or several."""
+    sizes = set()
+    for x, d in zip(flat, dims, strict=True):
+        if d is None:
+            continue
+        if not is_tensor(x):
+            raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Got in_dim={d} for an input but the input is of type {type(x)}. "
+                             "We cannot vmap over non-Tensor arguments, please use None as the respective in_dim")
+        if not -x.ndim <= d < x.ndim:
+            raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): Got in_dim={d} for some input, but that input is a Tensor of dimensionality "
+                             f"{x.ndim} so expected in_dim to satisfy -{x.ndim} <= in_dim < {x.ndim}.")
+        sizes.add(x.shape[d])
+    if not sizes:
+        raise ValueError(f"vmap({name}, in_dims={in_dims}, ...)(<inputs>): at least one Tensor must be mapped over")
+    if len(sizes) > 1:
+        raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)} for the mapped dimension")
+    if 0 in sizes:
+        raise ValueError("vmap: the mapped dimension has size 0")
+    return sizes.pop()
+
+
+def mapped(name: str, call, flat: list, dims: list, n: int, randomness: str):
+    """The leaves of call's results, all slices along dimension 0, and their structure: by rules where they do, else by calling it n times."""
+    from .ops.batching import Batched, Level, lift
+    try:
+        with Level(n, randomness) as level:
+            result = call([x if d is None else Batched(level, x) for x, d in zip(flat, dims, strict=True)])
+            leaves, spec = tree_flatten(result)
+            check_results(name, leaves)
+            return [lift(x, (level,)).whole for x in leaves], spec
+    except Mapped:
+        rows: list = []
+    state = random_state.get_state() if randomness == "same" else None
+    with Level(n, randomness, loop=True):
+        for i in range(n):
+            if state is not None:
+                random_state.set_state(state)
+            leaves, spec = tree_flatten(call([x if d is None else x.select(0, i) for x, d in zip(flat, dims, strict=True)]))
+            check_results(name, leaves)
+            rows.append(leaves)
+    return [PUBLIC["stack"](list(column)) for column in zip(*rows, strict=True)], spec
+
+
+def check_results(name: str, leaves: list) -> None:
+    for x in leaves:
+        if not is_tensor(x):
+            raise ValueError(f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(x)}. Did you mean to set out_dims= to None for output?")
 
 
 # -- modules -----------------------------------------------------------------------------------------------------------

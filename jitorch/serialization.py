@@ -67,7 +67,8 @@ DAMAGE = (  # what reading a damaged or forged file can raise
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def save(obj: Any, f: str | os.PathLike | IO[bytes]) -> None:
+def save(obj: Any, f: str | os.PathLike | IO[bytes], pickle_module: Any = None, pickle_protocol: int = 2,
+         _use_new_zipfile_serialization: bool = True) -> None:
     """Write tensors and containers of them to a file, which `load` here or in PyTorch reads.
 
     obj: dicts, OrderedDicts, lists, tuples, sets of tensors, parameters, numbers, strings, bytes, None, dtypes, sizes,
@@ -76,6 +77,7 @@ def save(obj: Any, f: str | os.PathLike | IO[bytes]) -> None:
     f: a path, or a binary file object. A file on disk appears whole under its name or not at all: an error or a crash
         in the middle leaves what was there.
 
+    The other arguments are PyTorch's: the format is always the same, today's.
     TypeError for anything else in obj; RuntimeError if the directory doesn't exist.
 
     >>> import io, jitorch as torch
@@ -175,12 +177,14 @@ def write_archive(file: IO[bytes], structure: bytes, storages: dict[Storage, str
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def load(f: str | os.PathLike | IO[bytes], map_location: Any = None, *, weights_only: bool | None = None) -> Any:
+def load(f: str | os.PathLike | IO[bytes], map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None,
+         mmap: bool | None = None, **pickle_load_args: Any) -> Any:
     """Read what `save`, here or in PyTorch, has written.
 
     map_location: where tensors go: "cpu", a device, a dict from device names to device names, or a function of a
         storage and its device's name (it is not asked: there is one place). RuntimeError for another device.
-    weights_only: as in PyTorch, but there is no other way here: code in a file is never run.
+    weights_only: as in PyTorch, but there is no other way here: code in a file is never run. mmap and the arguments for
+        pickle change nothing.
 
     RuntimeError that names the file if it is damaged or something else; pickle.UnpicklingError if it holds objects
     other than tensors, numbers, strings and containers; FileNotFoundError.

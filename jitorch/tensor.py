@@ -12,7 +12,7 @@ from .changes import changed
 from .device import check as check_device
 from .graph.record import Meta, Size, Storage, local, no_trace, stored
 from .ops import dispatch
-from .ops.dispatch import METHODS, OPS, VIEWS, apply
+from .ops.dispatch import METHODS, OPS, VIEWS, Mapped, apply
 
 
 class Tensor:
@@ -211,6 +211,10 @@ class Tensor:
             return array.astype(dtype)
         return array.copy() if copy else array
 
+    def __array_wrap__(self, array, context=None, return_scalar: bool = False) -> Tensor:
+        """What NumPy's functions give for a tensor is a tensor again."""
+        return dispatch.PUBLIC["from_numpy"](np.ascontiguousarray(array).reshape(array.shape))
+
     def __dlpack__(self, **kwargs):
         return self.numpy().__dlpack__(**kwargs)
 
@@ -233,14 +237,19 @@ class Tensor:
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
         return bool(self._array().item())
 
+    def _number(self):
+        if self._meta.numel != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
+
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
 
     def __index__(self) -> int:
         if self.dtype.category >= dtypes.FLOAT or self._meta.numel != 1:
@@ -362,10 +371,14 @@ new = object.__new__
 
 
 # -- views ---------------------------------------------------------------------------------------------------------
-def make_view(base: Tensor, record: Record) -> Tensor:
+def make_view(base: Any, record: Record) -> Tensor:
     """A tensor over the same storage. The record's op is the view's entry, whose rule gives the gradient."""
     v = new(Tensor)
-    v._storage, v._meta = base._storage, record.metas[0]
+    try:
+        v._storage, v._meta = base._storage, record.metas[0]
+    except Mapped:
+        from .ops.batching import batched_view
+        return batched_view(base, record)
     root = base._base
     if root is None:
         v._base = root = base
@@ -409,7 +422,11 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
         if r._meta.dtype.category > m.dtype.category:
             raise RuntimeError(f"result type {r.dtype.label} can't be cast to the desired output type {m.dtype.label}")
         r = r.to(m.dtype)
-    s, tape = t._storage, local.tape
+    try:
+        s, tape, _ = t._storage, local.tape, r._storage
+    except Mapped:
+        from .ops.batching import batched_assign
+        return batched_assign(t, r)
     if s in tape.sliced:
         tape.flush()        # parts of the old value were entered as leaves of their own: they are read before it goes
     tape.slot_of(s, s.meta)
@@ -462,7 +479,10 @@ def rebase(t: Tensor, r: Tensor) -> None:
 
 def validate(t: Tensor, check: Callable[[np.ndarray], None]) -> None:
     """`check(values)` raises the user's error for values that are computed already; for others a kernel has to find it."""
-    s = t._storage
+    try:
+        s = t._storage
+    except Mapped:
+        return validate(t.whole, check)
     if s.tape is None and s.error is None and t._meta.numel:
         check(t._peek())
         capture = local.tape.capture

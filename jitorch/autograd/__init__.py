@@ -38,26 +38,46 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph: bool | None = None, c
     >>> torch.autograd.grad(g, x)
     (tensor(18.),)
     """
-    if is_grads_batched:
-        raise RuntimeError("grad(): is_grads_batched=True is not supported: call grad() once for each gradient")
     inputs = as_sequence(inputs)
+    from ..ops.dispatch import maps
+    if maps.levels and not is_grads_batched:
+        from ..ops.batching import gradients, is_batched
+        if any(map(is_batched, (*as_sequence(outputs), *inputs))):
+            given = (None,) * len(as_sequence(outputs)) if grad_outputs is None else as_sequence(grad_outputs)
+            return gradients(as_sequence(outputs), inputs, given, retain_graph=retain_graph, create_graph=create_graph, allow_unused=allow_unused,
+                             materialize_grads=materialize_grads)
+    if is_grads_batched:
+        return batched_grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
     for t in inputs:
         if not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     roots, gradients = prepare(outputs, grad_outputs, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     captured = engine.run(roots, gradients, keep=keep, create=create_graph, wanted=inputs, accumulate=False)
-    results = []
+    results: list = []
     for t in inputs:
         g = captured.get(id(t))
         if g is None and materialize_grads:
             from ..ops.dispatch import PUBLIC
             g = PUBLIC["zeros_like"](t)
         if g is None and not allow_unused:
-            raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. "
+            raise RuntimeError(f"The differentiated Tensor at index {len(results)} appears to not have been used in the graph. "
                                "Set allow_unused=True if this is the desired behavior.")
         results.append(g)
     return tuple(results)
+
+
+def batched_grad(outputs, inputs: tuple, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads) -> tuple:
+    """`grad` for each of the vectors that grad_outputs hold along their first dimension, stacked."""
+    from ..ops.dispatch import PUBLIC
+    keep = create_graph if retain_graph is None else retain_graph
+    given = [None if g is None else g.unbind(0) for g in as_sequence(grad_outputs)]
+    n = next((len(g) for g in given if g is not None), 0)
+    if not n:
+        raise RuntimeError("grad(): with is_grads_batched=True grad_outputs have to hold the vectors along their first dimension")
+    rows = [grad(outputs, inputs, [None if g is None else g[i] for g in given], keep or i < n - 1, create_graph, allow_unused,
+                 materialize_grads=materialize_grads) for i in range(n)]
+    return tuple(None if column[0] is None else PUBLIC["stack"](column) for column in zip(*rows))
 
 
 def as_sequence(x) -> tuple:
@@ -68,6 +88,7 @@ def prepare(tensors, gradients, create_graph: bool):
     """The roots of a backward pass, and a gradient of the right shape for each, None for ones. Raises PyTorch's errors."""
     roots = as_sequence(tensors)
     gradients = (None,) * len(roots) if gradients is None else as_sequence(gradients)
+    assert all(root._storage is not None for root in roots)     # raises Mapped for a slice of a mapped dimension
     if len(roots) != len(gradients):
         raise RuntimeError(f"got {len(roots)} tensors and {len(gradients)} gradients")
     made = []

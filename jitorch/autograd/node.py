@@ -147,7 +147,7 @@ class GradNode:
             f"{', which is output 0 of ' + tensor._grad_fn.name() + ',' if tensor._grad_fn is not None else ''} "
             f"is at version {now}; expected version {then} instead. "
             "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
-            "torch.autograd.set_detect_anomaly(True).")
+            "torch.autograd.set_detect_anomaly(True, check_nan=False).")
 
     def free(self) -> None:
         if self.saved or self.outputs:

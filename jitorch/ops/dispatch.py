@@ -1,6 +1,7 @@
 """The op table, and `apply`, which records an operation and ties its gradient to the result."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,17 @@ VIEWS: dict[str, Any] = {}         # views: geometry and gradient, nothing to ru
 METHODS: dict[str, Any] = {}       # name -> function: what `Tensor.<name>` is
 
 
+class Mapped(Exception):
+    """Asked of a tensor that stands for a slice of a mapped dimension what only a tensor in memory has (see ops/batching.py)."""
+
+
+class _Maps(threading.local):
+    levels: tuple = ()             # the calls of vmap that are running, outermost first
+
+
+maps = _Maps()
+
+
 class Op:
     """One entry of the op table.
 
@@ -25,19 +37,23 @@ class Op:
         Of a function that is holomorphic in its complex operands this is the product with the plain Jacobian, transposed: the engine conjugates
         what goes in and comes out. wirtinger: the rule does that itself (abs, and what else isn't holomorphic).
     saves: what vjp reads: a string of input numbers and "o" for outputs ("01o").
+    batch: the family of its rule in ops/batching.py; None: the rule of its own name, if there is one.
     """
 
-    __slots__ = ("name", "infer", "reference", "lower", "vjp", "saves", "save_outputs", "runtime", "grad_name", "samples", "wirtinger")
+    __slots__ = ("name", "infer", "reference", "lower", "vjp", "saves", "save_outputs", "runtime", "grad_name", "samples", "wirtinger",
+                 "batch")
 
     lasting = True          # is the same entry used each time: what is known of it may be kept
 
     def __init__(self, name: str, *, infer: Callable, reference: Callable, lower: Callable | None = None,
-                 vjp: Callable | None = None, saves: str = "", runtime: bool = False, grad_name: str | None = None, wirtinger: bool = False):
+                 vjp: Callable | None = None, saves: str = "", runtime: bool = False, grad_name: str | None = None, wirtinger: bool = False,
+                 batch: str | None = None):
         self.name, self.infer, self.reference, self.lower, self.vjp = name, infer, reference, lower, vjp
         self.saves = tuple(int(c) for c in saves if c != "o")
         self.save_outputs = "o" in saves
         self.runtime = runtime      # its numbers are run-time scalars from the start (seeds)
         self.wirtinger = wirtinger
+        self.batch = batch
         self.grad_name = grad_name or "".join(w.capitalize() for w in name.strip("_").split("_")) + "Backward0"
         if name in OPS:
             raise ValueError(f"op {name!r} is defined twice")
@@ -65,7 +81,11 @@ Tensor: Any = None                 # set by jitorch/tensor.py
 def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     """Record `op`. Inputs are tensors, Python numbers or None. Returns a tensor, or a tuple for several outputs."""
     tape = local.tape
-    node, needs_grad = step(tape, op, inputs, attrs)
+    try:
+        node, needs_grad = step(tape, op, inputs, attrs)
+    except Mapped:
+        from .batching import batched
+        return batched(op, inputs, attrs)
     needs_grad = needs_grad and op.vjp is not None and tape.differentiates
     if len(node.metas) == 1:
         out = new_tensor(tape, node.meta, node.index)
@@ -133,7 +153,10 @@ def function_of(op: Op) -> Callable:
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
             return apply(op, inputs)
         tape, x = local.tape, inputs[0]
-        s, m = x._storage, x._meta
+        try:
+            s, m = x._storage, x._meta
+        except Mapped:
+            return apply(op, inputs)
         i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
         parent = tape.node
         node = parent.last
@@ -166,9 +189,12 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
         if b.__class__ is not Tensor and not isinstance(b, Tensor):
             return mixed(a, b)
         tape = local.tape
-        s, m = a._storage, a._meta
+        try:
+            s, m = a._storage, a._meta
+            r, n = b._storage, b._meta
+        except Mapped:
+            return apply(op, (a, b))
         i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
-        r, n = b._storage, b._meta
         if n is r.meta and r.tape is not tape:      # mostly a leaf that was entered before
             epoch, j = r.entered
             if epoch is not tape.epoch:

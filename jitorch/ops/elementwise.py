@@ -120,6 +120,7 @@ def define(
         saves=saves,
         grad_name=grad_name,
         wirtinger=wirtinger,
+        batch="elementwise",
     )
 
     function: Any = function_of(op)
@@ -176,6 +177,7 @@ def inplace_of(function, name: str):
 
 def keep_old_value(node, x) -> None:
     """A gradient rule that reads what is about to be overwritten gets a copy of it."""
+    assert x._storage is not None       # raises Mapped for a slice of a mapped dimension, of which the rule may read a view
     saved = node.saved
     if any(v is x for v in saved[::3]):
         old = apply(clone.op, (x,))
@@ -192,6 +194,9 @@ def write_out(out, result):
     Returns out (a tuple where there are several).
     """
     if isinstance(result, tuple):
+        for o, r in zip(out, result, strict=True):
+            if r.dtype is dtypes.int64 and o.dtype is not r.dtype:      # places are given in no other dtype
+                raise RuntimeError(f"Expected out tensor to have dtype long int, but got {o.dtype.label.lower()} instead")
         for o, r in zip(out, result, strict=True):
             write_out(o, r)
         return type(result)(*out) if hasattr(result, "_fields") else tuple(out)

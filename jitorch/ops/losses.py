@@ -168,9 +168,8 @@ def enter(name: str, loss, slope, antisymmetric: bool, kernel: str, operands: in
 
     def infer(*args):
         floating(kernel, args[0])
-        return Meta(
-            broadcast([a.shape for a in args if isinstance(a, Meta)]) if args[-1] == NONE else (), args[0].dtype
-        )
+        shape = broadcast([a.shape for a in args if isinstance(a, Meta)])
+        return Meta(shape if args[-1] == NONE else (), args[0].dtype)
 
     def backward(m, g, *args):
         found = g * slope(m, *args[:-1])

@@ -605,13 +605,12 @@ def interpolate(
     """Resampled to `size`, or by `scale_factor`.
 
     mode: "nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic" or "area".
-    Raises ValueError or NotImplementedError as PyTorch does; antialias is not supported.
+    antialias: widen the filter where the result is smaller ("bilinear" and "bicubic").
+    Raises ValueError or NotImplementedError as PyTorch does.
     """
     n = input.ndim - 2
-    if antialias:
-        raise NotImplementedError(
-            "interpolate(): antialias=True is not supported; average first, for example with avg_pool2d"
-        )
+    if antialias and not (mode in ("bilinear", "bicubic") and n == 2):
+        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
         raise ValueError(
             "align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear"
@@ -629,6 +628,11 @@ def interpolate(
             "Input Error: Only 3D, 4D and 5D input Tensors supported (got {}D) for the modes: nearest | linear | "
             "bilinear | bicubic | trilinear | area | "
             f"nearest-exact (got {mode})".format(input.ndim)
+        )
+    if not 1 <= n <= 3:
+        raise NotImplementedError(
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.ndim}D) for the modes: nearest | linear | bilinear | bicubic | trilinear "
+            f"| area | nearest-exact (got {mode})"
         )
     sizes = input.shape[2:]
     if size is not None:
@@ -653,7 +657,7 @@ def interpolate(
     for i, (m, o, f) in enumerate(zip(sizes, out, scales, strict=False)):
         if m == o and (f is None or f == 1.0 or mode in ("nearest", "nearest-exact")) and (f is None or f == 1.0):
             continue
-        x = resampled(x, 2 + i, m, o, f, mode, bool(align_corners))
+        x = (smoothed if antialias else resampled)(x, 2 + i, m, o, f, mode, bool(align_corners))
     return x if x is not input else input.clone()
 
 
@@ -684,6 +688,26 @@ def resampled(x, dim: int, m: int, o: int, factor, mode: str, corners: bool):
         )
         total = part if total is None else total + part
     return total
+
+
+def smoothed(x, dim: int, m: int, o: int, factor, mode: str, corners: bool):
+    """One dimension of m elements resampled to o by a filter as wide as a step of the result (as Pillow, and PyTorch, resize images)."""
+    from .contraction import matmul
+
+    scale = ((m - 1) / (o - 1) if o > 1 else 0.0) if corners else 1 / factor if factor else m / o
+    stretch = max(scale, 1.0)
+    reach = (1 if mode == "bilinear" else 2) * stretch
+    center = scale * (np.arange(o)[:, None] + 0.5)
+    first, last = np.maximum(np.floor(center - reach + 0.5), 0), np.minimum(np.floor(center + reach + 0.5), m)
+    place = np.arange(m)[None, :]
+    d = np.abs(place - center + 0.5) / stretch
+    if mode == "bilinear":
+        weights = np.maximum(1 - d, 0)
+    else:       # Keys' cubic convolution with a = -0.5
+        weights = np.where(d < 1, (1.5 * d - 2.5) * d * d + 1, np.where(d < 2, ((-0.5 * d + 2.5) * d - 4) * d + 2, 0))
+    weights = np.where((place >= first) & (place < last), weights, 0)
+    weights = from_array(np.ascontiguousarray((weights / weights.sum(1, keepdims=True)).T.astype(x.dtype.np)))
+    return matmul(x.transpose(dim, -1), weights).transpose(dim, -1)
 
 
 def cubic_weights(t):

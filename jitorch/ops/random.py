@@ -23,7 +23,7 @@ from ..tensor import assign, check_writable, from_array, validate
 from . import philox
 from .arithmetic import finish, operand
 from .creation import dtype_of
-from .dispatch import METHODS, PUBLIC, Op, apply
+from .dispatch import METHODS, PUBLIC, Mapped, Op, apply, maps
 from .elementwise import to_value, where_of, zeros_of
 from .views import sizes
 
@@ -141,6 +141,11 @@ thread_default = ThreadDefault()
 
 
 def source(generator) -> Generator:
+    if maps.levels:
+        from .batching import check_random, live
+        check_random()
+        if any(level.randomness == "different" for level in live()):
+            raise Mapped            # what draws by shape has asked `drawn`; other draws are made slice by slice
     if generator is None:
         return thread_default.generator or default_generator
     if not isinstance(generator, Generator):
@@ -203,6 +208,9 @@ wide_integers_op = draw_op("random_wide_integers", wide_integers)
 def float_draw(op: Op, shape, dtype, generator):
     """A draw of a float entry; float64 takes two places of the counter for an element."""
     shape = tuple(shape)
+    if maps.levels:
+        from .batching import drawn
+        return drawn(lambda sizes: float_draw(op, sizes, dtype, generator), shape)
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     if dtype.category < FLOAT:
@@ -228,6 +236,9 @@ def standard_normal(shape, dtype=float32, generator=None):
 def integers(low: int, high: int, shape, dtype, generator=None):
     """Whole numbers in [low, high). RuntimeError where there are none."""
     low, high = int(low), int(high)
+    if maps.levels:
+        from .batching import drawn
+        return drawn(lambda sizes: integers(low, high, sizes, dtype, generator), tuple(shape))
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     shape, span = tuple(shape), high - low

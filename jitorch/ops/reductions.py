@@ -79,6 +79,7 @@ def reduction(name: str, numpy, expression, vjp=None, saves: str = "", dtype=Non
         else lambda b, x, dims, keepdim, *more: shaped(b, expression(b, x, dims, *more), x, dims, keepdim),
         vjp=vjp,
         saves=saves,
+        batch="dims",
     )
 
 

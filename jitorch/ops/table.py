@@ -12,7 +12,10 @@ LEFT_OUT = [
     ("`float8`, `uint16` to `uint64`, `complex32` (`chalf`)", "`float16`, `bfloat16`, `complex64`, `complex128` are there"),
     ("TorchScript, FX, export, ONNX", "`jitorch.compile`, `jit.trace`"),
     ("Internal functions: names that begin with `_`, `native_*`, `cudnn_*`, `mkldnn_*`, `miopen_*`", "the public ones"),
-    ("Forward mode differentiation; `vmap` by batching rules", "`func.jvp` differentiates twice; `vmap` runs its function once for each slice, in one program"),
+    ("Forward mode differentiation", "`func.jvp` differentiates twice"),
+    ("Memory formats: results are contiguous whatever the operands' strides are, and `channels_last` is accepted but changes nothing", ""),
+    ("`torch.save` of whole modules and other objects, and running code when they are loaded", "save a `state_dict()`"),
+    ("Inference tensors: `inference_mode` is `no_grad`", ""),
     ("Autocast to lower precision on the CPU", "accepted; values keep their precision"),
     ("Several processes: `distributed`, `DistributedDataParallel`", "planned"),
 ]
