@@ -13,35 +13,41 @@ import scipy.special
 from numba import cfunc, njit, types
 from numba.core.errors import TypingError
 
-from jitorch.kernels.cpu import vecmath
+from jitorch.kernels.cpu import loader, tables, vecmath
+from jitorch.kernels.cpu.compiler import build, compile_kernel
 
 INF, NAN = np.inf, np.nan
 HOT = ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos")
 ALLOWED_ULP = 2.0
+KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_ssize_t)
+
+
+POINTERS = {np.dtype(name): suffix for name, suffix in dict(float32="f32", float64="f64", int8="i8", int16="i16", int32="i32",
+                                                            int64="i64", uint8="u8").items()}
+
+
+def source_of(function, *kinds):
+    """A kernel that applies a function to arrays; the last kind is the result's."""
+    pointers = [f"    p{n} = ptr_{kind}(args, {n})\n" for n, kind in enumerate(kinds)]
+    operands = ", ".join(f"p{n}[i]" for n in range(len(kinds) - 1))
+    return (
+        "def kernel(args, lo, hi):\n" + "".join(pointers) + "    for i in range(uint64(lo), uint64(hi)):\n"
+        f"        independent()\n        p{len(kinds) - 1}[i] = {function.__name__}({operands})\n"
+    )
 
 
 @cache
-def loop_over(function, arity):
-    """A compiled loop that applies an intrinsic to arrays; the last argument is the result."""
-    if arity == 1:
-
-        def loop(x, out):
-            for i in range(np.uint64(0), np.uint64(x.size)):
-                out[i] = function(x[i])
-
-    else:
-
-        def loop(x, y, out):
-            for i in range(np.uint64(0), np.uint64(x.size)):
-                out[i] = function(x[i], y[i])
-
-    return njit(error_model="numpy")(loop)
+def loop_over(source):
+    return KERNEL(loader.load(compile_kernel(source)))
 
 
 def apply(function, *arrays):
+    """The function as a kernel computes it, in whole vectors but for the last few numbers."""
     arrays = [np.ascontiguousarray(a) for a in arrays]
     out = np.empty_like(arrays[0])
-    loop_over(function, len(arrays))(*arrays, out)
+    kinds = [POINTERS[a.dtype] for a in (*arrays, out)]
+    table = np.array([a.ctypes.data for a in (*arrays, out)], np.int64)
+    loop_over(source_of(function, *kinds))(table.ctypes.data, 0, out.size)
     return out
 
 
@@ -299,21 +305,8 @@ def test_integer_division(dtype):
 
 def kernel_of(function, arity):
     """LLVM's instructions of a loop over raw pointers, as in generated kernels."""
-    pointer = types.CPointer(types.float32)
-    if arity == 1:
-
-        def kernel(x, out, low, high):
-            for i in range(np.uint64(low), np.uint64(high)):
-                out[i] = function(x[i])
-
-    else:
-
-        def kernel(x, y, out, low, high):
-            for i in range(np.uint64(low), np.uint64(high)):
-                out[i] = function(x[i], y[i])
-
-    signature = types.void(*[pointer] * (arity + 1), types.intp, types.intp)
-    return cfunc(signature, error_model="numpy")(kernel).inspect_llvm()
+    source = source_of(function, *["f32"] * (arity + 1))
+    return str(build(source, "kernel", "<kernel>"))
 
 
 def vector_widths(llvm):

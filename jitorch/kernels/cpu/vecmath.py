@@ -7,7 +7,7 @@ therefore written as selects and fused multiply-adds, with no branch, no call an
 Each function is a Numba `@intrinsic` that writes its LLVM instructions straight into the caller. That has two reasons:
 Numba has no body to infer types for and no second function to compile (a helper under `@njit` brings both, and the
 error handling of a Python call), and inlining does not depend on LLVM's size limits. The formulas read as ordinary
-arithmetic because `Value` gives an LLVM value Python's operators.
+arithmetic because `Value` (`values.py`) gives an LLVM value Python's operators.
 
 `F32` and `F64` map the names of torch's functions to the intrinsics; `exp_f32`, `exp_f64` and so on are also attributes
 of this module. `INT` holds integer division. In float32, results lie within 2 units in the last place of the exact value
@@ -50,178 +50,24 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from . import tables
+from .values import (
+    DOUBLE,
+    FLOAT,
+    I32,
+    Value,
+    choose,
+    clip,
+    fused,
+    is_nan,
+    llvm,
+    magnitude,
+    polynomial,
+    root,
+    with_sign,
+)
+
 INF, NAN = math.inf, math.nan
-I1, I32, I64, FLOAT, DOUBLE = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# An LLVM value with Python's operators
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-class Value:
-    """A scalar LLVM value under construction. Python numbers in an expression become constants of its type.
-
-    Comparisons of floats are ordered (false when an operand is NaN); integers are signed, `>>` copies the sign.
-    """
-
-    __slots__ = ("builder", "ir")
-
-    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
-        self.builder, self.ir = builder, value
-
-    def const(self, number: float | Value) -> Value:
-        """`number` as a value of the same type as this one."""
-        return number if isinstance(number, Value) else Value(self.builder, ir.Constant(self.ir.type, number))
-
-    def emit(self, instruction: str, *operands: Any) -> Value:
-        return Value(self.builder, getattr(self.builder, instruction)(self.ir, *operands))
-
-    def arithmetic(self, operation: str, other: float | Value) -> Value:
-        prefix = "" if isinstance(self.ir.type, ir.IntType) else "f"
-        return self.emit(prefix + operation, self.const(other).ir)
-
-    def compare(self, operator: str, other: float | Value) -> Value:
-        kind = "icmp_signed" if isinstance(self.ir.type, ir.IntType) else "fcmp_ordered"
-        return Value(self.builder, getattr(self.builder, kind)(operator, self.ir, self.const(other).ir))
-
-    def __add__(self, other: float | Value) -> Value:
-        return self.arithmetic("add", other)
-
-    def __sub__(self, other: float | Value) -> Value:
-        return self.arithmetic("sub", other)
-
-    def __mul__(self, other: float | Value) -> Value:
-        return self.arithmetic("mul", other)
-
-    def __truediv__(self, other: float | Value) -> Value:
-        return self.arithmetic("div", other)
-
-    def __radd__(self, other: float) -> Value:
-        return self.const(other) + self
-
-    def __rsub__(self, other: float) -> Value:
-        return self.const(other) - self
-
-    def __rmul__(self, other: float) -> Value:
-        return self.const(other) * self
-
-    def __rtruediv__(self, other: float) -> Value:
-        return self.const(other) / self
-
-    def __neg__(self) -> Value:
-        return self.emit("neg" if isinstance(self.ir.type, ir.IntType) else "fneg")
-
-    def __lt__(self, other: float | Value) -> Value:
-        return self.compare("<", other)
-
-    def __gt__(self, other: float | Value) -> Value:
-        return self.compare(">", other)
-
-    def __le__(self, other: float | Value) -> Value:
-        return self.compare("<=", other)
-
-    def __ge__(self, other: float | Value) -> Value:
-        return self.compare(">=", other)
-
-    def equals(self, other: float | Value) -> Value:
-        return self.compare("==", other)
-
-    def differs(self, other: float | Value) -> Value:
-        """Ordered: false for NaN, unlike Python's `!=`."""
-        return self.compare("!=", other)
-
-    def __and__(self, other: int | Value) -> Value:
-        return self.emit("and_", self.const(other).ir)
-
-    def __or__(self, other: int | Value) -> Value:
-        return self.emit("or_", self.const(other).ir)
-
-    def __xor__(self, other: int | Value) -> Value:
-        return self.emit("xor", self.const(other).ir)
-
-    def __invert__(self) -> Value:
-        return self.emit("not_")
-
-    def __lshift__(self, count: int | Value) -> Value:
-        return self.emit("shl", self.const(count).ir)
-
-    def __rshift__(self, count: int | Value) -> Value:
-        return self.emit("ashr", self.const(count).ir)
-
-    def shift_in_zeros(self, count: int | Value) -> Value:
-        return self.emit("lshr", self.const(count).ir)
-
-    def to_double(self) -> Value:
-        return self.emit("fpext", DOUBLE)
-
-    def to_float(self) -> Value:
-        return self.emit("fptrunc", FLOAT)
-
-    def to_i32(self) -> Value:
-        return self.emit("trunc", I32)
-
-    def to_u64(self) -> Value:
-        return self.emit("zext", I64)
-
-    def integer_to(self, real: ir.Type) -> Value:
-        return self.emit("sitofp", real)
-
-    def bits(self) -> Value:
-        return self.emit("bitcast", I32 if self.ir.type == FLOAT else I64)
-
-    def from_bits(self) -> Value:
-        return self.emit("bitcast", FLOAT if self.ir.type == I32 else DOUBLE)
-
-
-def llvm(name: str, *args: float | Value) -> Value:
-    """Call the LLVM intrinsic `llvm.<name>.<type>`, whose arguments and result have one type."""
-    like = next(a for a in args if isinstance(a, Value))
-    operands = [like.const(a).ir for a in args]
-    kind = like.ir.type
-    function = like.builder.module.declare_intrinsic(f"llvm.{name}", [kind], ir.FunctionType(kind, [kind] * len(args)))
-    return Value(like.builder, like.builder.call(function, operands))
-
-
-def fused(a: float | Value, b: float | Value, c: float | Value) -> Value:
-    """a * b + c, rounded once."""
-    return llvm("fma", a, b, c)
-
-
-def choose(condition: Value, yes: float | Value, no: float | Value) -> Value:
-    like = yes if isinstance(yes, Value) else no
-    assert isinstance(like, Value)
-    return condition.emit("select", like.const(yes).ir, like.const(no).ir)
-
-
-def is_nan(x: Value) -> Value:
-    return Value(x.builder, x.builder.fcmp_unordered("uno", x.ir, x.ir))
-
-
-def magnitude(x: Value) -> Value:
-    return llvm("fabs", x)
-
-
-def with_sign(x: float | Value, sign: Value) -> Value:
-    return llvm("copysign", sign.const(x), sign)
-
-
-def root(x: Value) -> Value:
-    return llvm("sqrt", x)
-
-
-def clip(x: Value, low: float, high: float) -> Value:
-    """x limited to [low, high]; NaN stays NaN. LLVM turns each select into one min or max instruction."""
-    x = choose(x < low, low, x)
-    return choose(x > high, high, x)
-
-
-def polynomial(x: Value, coefficients: Sequence[float]) -> Value:
-    """Horner's rule with fused multiply-adds; `coefficients` start with the constant term."""
-    total = x.const(coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        total = fused(total, x, c)
-    return total
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -650,6 +496,10 @@ def acos_(fmt: Format, x: Value) -> Value:
 
 
 def erf_f32(fmt: Format, x: Value) -> Value:
+    return tables.called("erf", x) if tables.has_register_tables() else erf_without_tables(fmt, x)
+
+
+def erf_without_tables(fmt: Format, x: Value) -> Value:
     """x times a polynomial below 1; above, 1 - 2**t, of which far fewer digits matter than of a power by itself."""
     a = magnitude(x)
     u = x * x
