@@ -15,6 +15,7 @@ import numpy as np
 POOLED = 1 << 18            # bytes: smaller buffers are NumPy's own, and cheap
 KEPT = 1 << 31              # bytes kept at most
 ALIGN = 64
+ASIDE = 2048                # bytes from where NumPy's large arrays begin in a page: a load is held up by a store to an address with the same 12 low bits
 
 addressof: Any = ctypes.addressof
 from_buffer: Any = ctypes.c_char.from_buffer
@@ -63,9 +64,9 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
             _stats["fresh"] += 1
         _stats["allocated_bytes"] += size
     if raw is None:
-        raw = np.empty(size + ALIGN, np.uint8)
+        raw = np.empty(size + ASIDE + ALIGN, np.uint8)
     address = raw.__array_interface__["data"][0]
-    shift = -address % ALIGN
+    shift = ASIDE + -address % ALIGN
     block: Any = raw[shift:shift + n * dtype.itemsize].view(Block)
     block.raw = raw
     # through a memoryview: a view of the block would name `raw` as its base, and the block would go while the buffer is in use
@@ -73,7 +74,7 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
 
 
 def give_back(raw: np.ndarray) -> None:
-    size = raw.size - ALIGN
+    size = raw.size - ASIDE - ALIGN
     # no lock: this may run at any allocation, also while the lock is held; list and int operations are atomic enough under the GIL,
     # and a lost count costs nothing but a block kept or dropped
     _stats["allocated_bytes"] -= size

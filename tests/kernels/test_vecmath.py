@@ -14,7 +14,7 @@ from numba import cfunc, njit, types
 from numba.core.errors import TypingError
 
 from jitorch.kernels.cpu import loader, tables, vecmath
-from jitorch.kernels.cpu.compiler import build, compile_kernel
+from jitorch.kernels.cpu.compiler import assembly, build, compile_kernel, define, lower
 
 INF, NAN = np.inf, np.nan
 HOT = ("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos")
@@ -145,6 +145,33 @@ def test_float32_is_accurate_over_the_whole_range(name):
     assert error[worst] <= ALLOWED_ULP, f"{name}({x[worst]!r}) = {got[worst]!r}, exactly {exact[worst]!r}"
     wrong_sign = (np.signbit(got) != np.signbit(exact)) & ~np.isnan(got)
     assert not wrong_sign.any(), f"{name}({x[wrong_sign][0]!r}) = {got[wrong_sign][0]!r}"
+
+
+def test_erf_without_tables(monkeypatch):
+    monkeypatch.setattr(tables, "has_register_tables", lambda: False)
+    x = sample_f32()
+    got, exact = np.empty_like(x), scipy.special.erf(x.astype(np.float64))
+    source = "# without tables\n" + source_of(vecmath.F32["erf"], "f32", "f32")
+    assert tables.PREFIX not in str(lower(*define(source, "<kernel>"))[0])
+    loop_over(source)(np.array([x.ctypes.data, got.ctypes.data]).ctypes.data, 0, x.size)
+    assert ulp_error(got, exact).max() <= ALLOWED_ULP
+
+
+@pytest.mark.skipif(not tables.has_register_tables(), reason="this CPU looks nothing up in registers")
+@pytest.mark.parametrize("wide", ["f32", "f64"])
+def test_functions_by_table_give_the_same_bits_in_vectors_and_alone(wide):
+    """Loops that hold float64, too, have shorter vectors."""
+    x = np.random.default_rng(0).standard_normal(1000).astype(np.float32) * 2
+    got = np.empty(x.size, np.float32 if wide == "f32" else np.float64)
+    source = source_of(vecmath.F32["erf"], "f32", wide)
+    assert "vpermi2ps" in (text := assembly(source)) or "vpermt2ps" in text
+    assert not library_calls(str(build(source, "kernel", "<kernel>")))
+    kernel, words = loop_over(source), np.array([x.ctypes.data, got.ctypes.data])
+    kernel(words.ctypes.data, 0, x.size)
+    together = got.copy()
+    for i in range(x.size):
+        kernel(words.ctypes.data, i, i + 1)
+    np.testing.assert_array_equal(together, got)
 
 
 def exact_values(name, x):

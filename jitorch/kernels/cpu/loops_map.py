@@ -9,6 +9,7 @@ from .writer import CHUNK, Writer
 TURNED = 8                  # sizes of two axes from which turning a tile pays
 LIGHT = 2                   # as `cost` has it: some seven simple operations an element
 PIECE, STREAMS = 1024, 4    # elements of results that lie in the nearest cache before they are written past the others; results of such a kernel
+WHOLE = 1024                # elements that chunks are multiples of: each begins where a cache line does, and no vector is left half full
 ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 BAND, LENGTH = 64, 64       # rows and columns of a tile: both sides of a turned one run through whole cache lines
 
@@ -31,7 +32,8 @@ class MapWriter(Writer):
         else:
             self.open_line("uint64(lo), uint64(hi)", axis)
             self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
-        return self.kernel(self.view.sizes[axis] if axis is not None else 1, CHUNK // self.cost() + 1, False, "map")
+        chunk = -(-CHUNK // self.cost() // WHOLE) * WHOLE
+        return self.kernel(self.view.sizes[axis] if axis is not None else 1, chunk, False, "map")
 
     def may_stream(self, axis: int) -> bool:
         """Whether memory alone sets the pace: what computes for long writes while it computes, and would wait for a copy."""

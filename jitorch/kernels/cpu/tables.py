@@ -5,7 +5,7 @@ intervals: far fewer operations than one polynomial, or several and a choice, th
 
 LLVM's loop vectoriser knows no such instruction: a table in memory becomes a gather, which takes longer than what it saves. But it replaces a
 call by one for whole vectors where it is told of a function that does that (`vector-function-abi-variant`, LLVM's language reference). A kernel
-therefore calls `jitorch_erf_f32`, of which nothing is known but the name until its loops are vectorised; then the definitions of both kinds come in
+therefore calls `jitorch_table_of_erf`, of which nothing is known but the name until its loops are vectorised; then the definitions of both kinds come in
 and are inlined (`compiler.py`). What remains of a loop takes the scalar one, whose operations are the same, bit for bit.
 """
 
@@ -18,7 +18,7 @@ from functools import cache
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from .values import FLOAT, I32, I64, Value, clip, fused, magnitude, polynomial
+from .values import FLOAT, I32, I64, Value, clip, fused, magnitude
 
 SIZE, LANES = 32, 16                # entries of a table; numbers that are looked up at once
 WIDTHS = (4, 8, 16)                 # of the vectors there are functions for
@@ -150,10 +150,10 @@ def with_variants(module: llvm.ModuleRef) -> llvm.ModuleRef:
 
 def inline(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     """Put the definitions in place of the calls, once loops are vectorised."""
-    names = [f.name.removeprefix(PREFIX) for f in module.functions if f.name.startswith(PREFIX) and f.is_declaration]
-    every = [f for f in module.functions if f.name.startswith(PREFIX)]
-    if not every:
+    ours = [f for f in module.functions if f.name.startswith(PREFIX)]
+    if not ours:
         return
+    names = [f.name.removeprefix(PREFIX) for f in ours if f.is_declaration]
     module.link_in(definitions(tuple(names), (1,), module.data_layout, module.triple))
     for function in module.functions:
         if function.name.startswith(PREFIX):
