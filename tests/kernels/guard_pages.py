@@ -14,7 +14,7 @@ import numpy as np
 import jitorch as torch
 import jitorch.nn.functional as F
 from jitorch import config
-from jitorch.graph import build, compiled
+from jitorch.graph import build, compiled, memory
 from jitorch.graph.record import flush
 
 PAGE = mmap.PAGESIZE
@@ -41,13 +41,13 @@ def install(side: str) -> None:
 
     def allocate(n, dtype):
         size = n * dtype.itemsize
-        memory = mmap.mmap(-1, (pages(size) + 2) * PAGE)
-        kept.append(memory)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        block = mmap.mmap(-1, (pages(size) + 2) * PAGE)
+        kept.append(block)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(block))
         protect(start)
         protect(start + (pages(size) + 1) * PAGE)
         first = PAGE + inside(size)
-        return np.frombuffer(memory, dtype, n, first), start + first
+        return np.frombuffer(block, dtype, n, first), start + first
 
     def pack(buffers):
         at, protected = PAGE, [0]
@@ -64,14 +64,14 @@ def install(side: str) -> None:
     def thread_arena(size):
         if not size:
             return np.empty(0, np.uint8), 0
-        memory = mmap.mmap(-1, size)
-        kept.append(memory)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        block = mmap.mmap(-1, size)
+        kept.append(block)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(block))
         for offset in fences[size]:
             protect(start + offset)
-        return np.frombuffer(memory, np.uint8), start
+        return np.frombuffer(block, np.uint8), start
 
-    compiled.allocate, compiled.thread_arena, build.pack = allocate, thread_arena, pack
+    compiled.allocate, compiled.thread_arena, memory.pack = allocate, thread_arena, pack
 
 
 # -- families ----------------------------------------------------------------------------------------------------------

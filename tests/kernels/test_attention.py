@@ -38,7 +38,7 @@ def agree(arrays, mask=None, view=lambda x: x, **kwargs):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("queries, keys", [(1, 1), (5, 3), (128, 256), (65, 129), (129, 260), (300, 140)])
+@pytest.mark.parametrize("queries, keys", [(1, 1), (1, 301), (2, 70), (4, 127), (5, 3), (128, 256), (65, 129), (129, 260), (300, 140)])
 def test_sizes(queries, keys, causal, dtype):
     for width, value_width in ((64, 64), (5, 7), (33, 40), (1, 1)):
         shapes = (2, 3, queries, width), (2, 3, keys, width), (2, 3, keys, value_width)
@@ -51,6 +51,17 @@ def test_masks(shape, kind):
     rng = np.random.default_rng(0)
     mask = rng.random(shape) < 0.6 if kind == "bool" else rng.standard_normal(shape).astype("float32")
     agree(operands((2, 3, 70, 16), (2, 3, 150, 16), (2, 3, 150, 16)), mask)
+
+
+@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_masks_of_few_queries(queries, kind):
+    rng = np.random.default_rng(0)
+    mask = rng.random((2, 1, queries, 150)) < 0.6 if kind == "bool" else rng.standard_normal((queries, 150)).astype("float32")
+    if kind == "bool":
+        mask[1, 0, queries - 1] = False
+        mask[0, 0, 0, :64] = False          # nothing in the first block of keys
+    agree(operands((2, 3, queries, 16), (2, 3, 150, 16), (2, 3, 150, 18)), mask)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -11,12 +11,16 @@ Forward, a unit is a block of query rows of one batch. It runs through the keys 
 and in the end writes sums / total, and log(total) + highest, from which the way back computes any score's weight again.
 Backward, a unit is a part of the keys of one batch, run through in blocks; for each of them all queries that see it.
 
+A few queries (the next word of a text) are not worth packing anything: `FEW_QUERIES` reads the keys and values where they
+lie, once, at the speed of memory.
+
 Tiles and blocks are numbers in the source; sizes and strides are words. A row that sees no key gives zeros, and +inf as
 the logarithm of its sum: exp(score - inf) is the weight 0 that its keys have.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .codegen import Kernel
@@ -27,6 +31,7 @@ from .packing import CLAIM, GIGAFLOPS, PACK, Table, tile
 # does not show; the other direction holds five arrays for each key.
 FORWARD_BLOCK, BACKWARD_BLOCK = (128, 256), (64, 128)
 TASK = 2_000_000  # multiplications worth a task of their own
+FEW, FEW_BLOCK = 4, (4, 64)  # queries at most that read keys where they lie, and how many keys stay in the first-level cache for all of them
 
 
 @dataclass(frozen=True)
@@ -57,27 +62,79 @@ BATCH = """        i2, i1, i0 = int64(batch % n2), int64(batch // n2 % n1), int6
 """
 MASK = "        allowed = at(mask, i0 * mask0 + i1 * mask1 + i2 * mask2)\n"
 
+HELPERS = '''
+@helper
+def fill(to, count, number):
+    for i in range(uint64(count)):
+        to[i] = number
+
+
+@helper
+def scale_row(to, count, factor):
+    for i in range(uint64(count)):
+        to[i] = to[i] * factor
+'''
+# for a line of scores: exp(score - the highest so far); `highest` and `total`, so far, of its row. Gives what sums so far have to be multiplied by.
+SOFTEN = '''
+@helper
+def soften(line, count, highest, total):
+    peak = {real}(-np.inf)
+    for j in range(uint64(count)):
+        peak = rmax(peak, line[j])
+    before = highest[0]
+    now = rmax(before, peak)
+    shift = select(now == {real}(-np.inf), {real}(0), now)
+    keep = exp_{s}(before - shift)
+    added = {real}(0)
+    for j in range(uint64(count)):
+        x = exp_{s}(line[j] - shift)
+        line[j] = x
+        added = radd(added, x)
+    highest[0] = now
+    total[0] = total[0] * keep + added
+    return keep
+
+
+@helper
+def settle(highest, total, lse):
+    """The logarithm of a row's sum, and the factor of its result."""
+    dead = highest == {real}(-np.inf)
+    lse[0] = select(dead, {real}(np.inf), highest + log_{s}(total))
+    return select(dead, {real}(0), {real}(1) / total)
+'''
+# of tiles' sums to a row in memory
+WRITE_ROW = '''
+@helper
+def write_row(out, sums, row, columns, panels, factor):
+    """out[column] = sums[row // {R}][column // {C}][row % {R}][column % {C}] * factor"""
+    for c in range(panels):
+        own = at(sums, ((row // {R} * panels + c) * {R} + row % {R}) * {C})
+        place = at(out, c * {C})
+        for i in range(min(columns - c * {C}, {C})):
+            place[i] = own[i] * factor
+'''
+
 # a line of scores, masked up to `limit`
 MASKED = {
     None: "",
     "float": """
-    {pad}sight = at(allowed, {row} * mask_row + j0)
-    {pad}for j in range(uint64(limit)):
-    {pad}    independent()
-    {pad}    line[j] = line[j] + sight[j]
+{pad}sight = at(allowed, {row} * mask_row + j0)
+{pad}for j in range(uint64(limit)):
+{pad}    independent()
+{pad}    line[j] = line[j] + sight[j]
 """,
     "bool": """
-    {pad}sight = at(allowed, {row} * mask_row + j0)
-    {pad}for j in range(uint64(limit)):
-    {pad}    independent()
-    {pad}    line[j] = select(sight[j] != 0, line[j], {real}(-np.inf))
+{pad}sight = at(allowed, {row} * mask_row + j0)
+{pad}for j in range(uint64(limit)):
+{pad}    independent()
+{pad}    line[j] = select(sight[j] != 0, line[j], {real}(-np.inf))
 """,
 }
 
 FORWARD = '''score = microkernel("{s}", {R}, 2, {lanes}, ({R}, 1, {C}, {KEYS}))
 mix = microkernel("{s}", {R}, 2, {lanes}, (1, {KEYS}, {C}, {C}))
 
-{pack}
+{pack}{helpers}{soften}{write_row}
 
 def kernel(args, lo, hi):
 {head}
@@ -97,13 +154,10 @@ def kernel(args, lo, hi):
 {batch}
         rows = min(queries - first, {QUERIES})
         pack_turned(turned_q, at(query, first * q_row), q_row, rows, width, {R})
-        for i in range((rows + {R} - 1) // {R} * {R} * width):
-            turned_q[i] = turned_q[i] * scale
-        for i in range({QUERIES} * {C} * panels):
-            sums[i] = {real}(0)
-        for i in range({QUERIES}):
-            highest[i] = {real}(-np.inf)
-            totals[i] = {real}(0)
+        scale_row(turned_q, (rows + {R} - 1) // {R} * {R} * width, scale)
+        fill(sums, {QUERIES} * {C} * panels, {real}(0))
+        fill(highest, {QUERIES}, {real}(-np.inf))
+        fill(totals, {QUERIES}, {real}(0))
         end = {end}
         j0 = 0
         while j0 < end:
@@ -122,41 +176,89 @@ def kernel(args, lo, hi):
                     line = at(tile, r * {KEYS})
                     limit = {limit}
 {masked}
-                    for j in range(uint64(limit), uint64(wide)):
-                        line[j] = {real}(-np.inf)
-                    peak = {real}(-np.inf)
-                    for j in range(uint64(wide)):
-                        peak = rmax(peak, line[j])
-                    before = highest[p * {R} + r]
-                    now = rmax(before, peak)
-                    shift = select(now == {real}(-np.inf), {real}(0), now)
-                    keep = exp_{s}(before - shift)
-                    total = {real}(0)
-                    for j in range(uint64(wide)):
-                        x = exp_{s}(line[j] - shift)
-                        line[j] = x
-                        total = radd(total, x)
-                    highest[p * {R} + r] = now
-                    totals[p * {R} + r] = totals[p * {R} + r] * keep + total
+                    fill(at(line, limit), wide - limit, {real}(-np.inf))
+                    keep = soften(line, wide, at(highest, p * {R} + r), at(totals, p * {R} + r))
                     if keep != {real}(1):
                         for c in range(panels):
-                            own = at(sums, ((p * panels + c) * {R} + r) * {C})
-                            for i in range({C}):
-                                own[i] = own[i] * keep
+                            scale_row(at(sums, ((p * panels + c) * {R} + r) * {C}), {C}, keep)
                 for c in range(panels):
                     mix(tile, at(panels_v, c * {KEYS} * {C}), at(sums, (p * panels + c) * {R} * {C}), seen, 1)
             j0 += {KEYS}
         for r in range(rows):
             place = int64(batch) * queries + first + r
-            total = totals[r]
-            dead = highest[r] == {real}(-np.inf)
-            factor = select(dead, {real}(0), {real}(1) / total)
-            lse[place] = select(dead, {real}(np.inf), highest[r] + log_{s}(total))
-            for c in range(panels):
-                own = at(sums, ((r // {R} * panels + c) * {R} + r % {R}) * {C})
-                row = at(out, place * value_width + c * {C})
-                for i in range(min(value_width - c * {C}, {C})):
-                    row[i] = own[i] * factor
+            factor = settle(highest[r], totals[r], at(lse, place))
+            write_row(at(out, place * value_width), sums, r, value_width, panels, factor)
+    store_atomic(slot, 0)
+'''
+
+FEW_QUERIES = '''
+@helper
+def dots(line, row, keys, step, count, width):
+    """line[j] = sum(row * keys[j]), four of them at a time; what is beyond the last one repeats it."""
+    for j in range(0, count, 4):
+        a, b = at(keys, j * step), at(keys, min(j + 1, count - 1) * step)
+        c, d = at(keys, min(j + 2, count - 1) * step), at(keys, min(j + 3, count - 1) * step)
+        p, q, r, s = {real}(0), {real}(0), {real}(0), {real}(0)
+        for i in range(uint64(width)):
+            x = row[i]
+            p = radd(p, x * a[i])
+            q = radd(q, x * b[i])
+            r = radd(r, x * c[i])
+            s = radd(s, x * d[i])
+        line[j] = p
+        line[j + 1] = q
+        line[j + 2] = r
+        line[j + 3] = s
+
+
+@helper
+def add_rows(sums, line, values, step, count, width):
+    """sums += line[j] * values[j], four of them at a time; `line` is zero up to a multiple of four."""
+    for j in range(0, count, 4):
+        a, b = at(values, j * step), at(values, min(j + 1, count - 1) * step)
+        c, d = at(values, min(j + 2, count - 1) * step), at(values, min(j + 3, count - 1) * step)
+        p, q, r, s = line[j], line[j + 1], line[j + 2], line[j + 3]
+        for i in range(uint64(width)):
+            sums[i] = sums[i] + (p * a[i] + q * b[i]) + (r * c[i] + s * d[i])
+{helpers}{soften}
+
+def kernel(args, lo, hi):
+{head}
+    scale = as_{s}(bits_f64(word(args, {scale})))
+{claim}
+    turned_q = at(scratch, taken * part)
+    sums = at(turned_q, queries * width)
+    highest = at(sums, queries * value_width)
+    totals = at(highest, queries)
+    line = at(totals, queries)
+    top = 0
+    for u in range(uint64(lo), uint64(hi)):
+        batch = u
+{batch}
+        for r in range(queries):
+            for i in range(uint64(width)):
+                turned_q[r * width + i] = query[r * q_row + i] * scale
+        fill(sums, queries * value_width, {real}(0))
+        fill(highest, queries, {real}(-np.inf))
+        fill(totals, queries, {real}(0))
+        for j0 in range(0, keys, {KEYS}):
+            count = min(keys - j0, {KEYS})
+            for r in range(queries):
+                limit = {limit}
+                if limit <= 0:
+                    continue
+                dots(line, at(turned_q, r * width), at(key, j0 * k_row), k_row, limit, width)
+{masked}
+                keep = soften(line, limit, at(highest, r), at(totals, r))
+                if keep != {real}(1):
+                    scale_row(at(sums, r * value_width), value_width, keep)
+                fill(at(line, limit), (limit + 3) // 4 * 4 - limit, {real}(0))
+                add_rows(at(sums, r * value_width), line, at(value, j0 * v_row), v_row, limit, value_width)
+        for r in range(queries):
+            place = int64(batch) * queries + r
+            factor = settle(highest[r], totals[r], at(lse, place))
+            for i in range(uint64(value_width)):
+                out[place * value_width + i] = sums[r * value_width + i] * factor
     store_atomic(slot, 0)
 '''
 
@@ -164,18 +266,7 @@ BACKWARD = '''score = microkernel("{s}", {R}, 2, {lanes}, ({R}, 1, {C}, {KEYS}))
 mix = microkernel("{s}", {R}, 2, {lanes}, (1, {KEYS}, {C}, {C}))
 turn = microkernel("{s}", {R}, 2, {lanes}, ({KEYS}, 1, {C}, {C}))
 
-{pack}
-
-@helper
-def write_rows(out, sums, rows, columns, panels, factor):
-    """out[row][column] of sums[row // {R}][column // {C}][row % {R}][column % {C}]"""
-    for row in range(rows):
-        for c in range(panels):
-            own = at(sums, ((row // {R} * panels + c) * {R} + row % {R}) * {C})
-            place = at(out, row * columns + c * {C})
-            for i in range(min(columns - c * {C}, {C})):
-                place[i] = own[i] * factor
-
+{pack}{helpers}{write_row}
 
 def kernel(args, lo, hi):
 {head}
@@ -200,8 +291,7 @@ def kernel(args, lo, hi):
 {batch}
         grad = at(g, i0 * g0 + i1 * g1 + i2 * g2)
         to_q = at(dq, int64(u) * queries * width)
-        for i in range(queries * width):
-            to_q[i] = {real}(0)
+        fill(to_q, queries * width, {real}(0))
         j0 = int64(u // uint64(batches)) * part_keys
         end = min(j0 + part_keys, keys)
         while j0 < end:
@@ -209,17 +299,14 @@ def kernel(args, lo, hi):
             pack_turned(turned_k, at(key, j0 * k_row), k_row, count, width, {C})
             pack_turned(turned_v, at(value, j0 * v_row), v_row, count, value_width, {C})
             pack_rows(panels_k, at(key, j0 * k_row), k_row, count, width, {KEYS})
-            for i in range({KEYS} * {C} * q_panels):
-                sums_k[i] = {real}(0)
-            for i in range({KEYS} * {C} * v_panels):
-                sums_v[i] = {real}(0)
+            fill(sums_k, {KEYS} * {C} * q_panels, {real}(0))
+            fill(sums_v, {KEYS} * {C} * v_panels, {real}(0))
             all_wide = (count + {C} - 1) // {C} * {C}
             first = {first}
             while first < queries:
                 rows = min(queries - first, {QUERIES})
                 pack_turned(turned_q, at(query, first * q_row), q_row, rows, width, {R})
-                for i in range((rows + {R} - 1) // {R} * {R} * width):
-                    turned_q[i] = turned_q[i] * scale
+                scale_row(turned_q, (rows + {R} - 1) // {R} * {R} * width, scale)
                 pack_turned(turned_g, at(grad, first * g_row), g_row, rows, value_width, {R})
                 pack_rows(panels_q, at(query, first * q_row), q_row, rows, width, {QUERIES})
                 pack_rows(panels_g, at(grad, first * g_row), g_row, rows, value_width, {QUERIES})
@@ -237,15 +324,13 @@ def kernel(args, lo, hi):
 {masked}
                         shift = lse[int64(batch) * queries + top + r]
                         mean = delta[int64(batch) * queries + top + r]
-                        for j in range(uint64(limit), uint64(wide)):
-                            line[j] = {real}(-np.inf)
+                        fill(at(line, limit), wide - limit, {real}(-np.inf))
                         for j in range(uint64(wide)):
                             x = exp_{s}(line[j] - shift)
                             line[j] = x
                             slope[j] = x * (slope[j] - mean)
-                        for j in range(uint64(wide), uint64(all_wide)):
-                            line[j] = {real}(0)
-                            slope[j] = {real}(0)
+                        fill(at(line, wide), all_wide - wide, {real}(0))
+                        fill(at(slope, wide), all_wide - wide, {real}(0))
                     if seen > 0:
                         for c in range(q_panels):
                             mix(at(slopes, p * {R} * {KEYS}), at(panels_k, c * {KEYS} * {C}), tile, seen, 0)
@@ -264,8 +349,9 @@ def kernel(args, lo, hi):
                             turn(at(slopes, lines), at(panels_q, (c * {QUERIES} + skip) * {C}), at(sums_k, (p * q_panels + c) * {R} * {C}), rows - skip, 1)
                 first += {QUERIES}
             place = int64(batch) * keys + j0
-            write_rows(at(dk, place * width), sums_k, count, width, q_panels, scale)
-            write_rows(at(dv, place * value_width), sums_v, count, value_width, v_panels, {real}(1))
+            for r in range(count):
+                write_row(at(dk, (place + r) * width), sums_k, r, width, q_panels, scale)
+                write_row(at(dv, (place + r) * value_width), sums_v, r, value_width, v_panels, {real}(1))
             j0 += {KEYS}
     store_atomic(slot, 0)
 '''
@@ -276,6 +362,11 @@ def forward(problem: Problem, operands: dict[str, tuple], results: dict[str, tup
     """operands: name (q, k, v, mask) -> (word of its address, strides of the three batch dimensions and of its rows);
     results: name (out, lse) -> word; scale: a word; `slots`: how many tasks may run at the same time."""
     p = problem
+    batches = p.batch[0] * p.batch[1] * p.batch[2]
+    if p.queries <= FEW:
+        part = p.queries * (p.width + p.value_width + 2) + FEW_BLOCK[1]
+        writer = Writer(p, operands, results, scale, part, slots)
+        return writer.kernel(FEW_QUERIES, "attend", FEW_BLOCK, batches, max(1, 2 * p.multiplications), {})
     rows, lanes = tile(p.dtype)
     columns = 2 * lanes
     wide = -(-p.value_width // columns) * columns
@@ -285,7 +376,7 @@ def forward(problem: Problem, operands: dict[str, tuple], results: dict[str, tup
     writer = Writer(p, operands, results, scale, part, slots)
     writer.table.numbers(blocks=blocks)
     work = max(1, 2 * p.multiplications // blocks)
-    return writer.kernel(FORWARD, "attend", FORWARD_BLOCK, p.batch[0] * p.batch[1] * p.batch[2] * blocks, work, {
+    return writer.kernel(FORWARD, "attend", FORWARD_BLOCK, batches * blocks, work, {
         "end": "min(first + rows, keys)" if p.causal else "keys",
     })
 
@@ -330,9 +421,10 @@ class Writer:
         p, table = self.p, self.table
         s, real, (rows, lanes) = SUFFIX[p.dtype], p.dtype, tile(p.dtype)
         names = {"s": s, "real": real, "R": rows, "lanes": lanes, "C": 2 * lanes, "QUERIES": block[0], "KEYS": block[1]}
-        pad = " " * (16 if name == "attend" else 20)
+        pad = re.search("( *)limit = ", text)[1]  # type: ignore[index]
         source = text.format(
-            **names, **parts, scale=self.scale, head="\n".join(table.head), claim=CLAIM,
+            **names, **parts, helpers=HELPERS, soften=SOFTEN.format(**names), write_row=WRITE_ROW.format(**names),
+            scale=self.scale, head="\n".join(table.head), claim=CLAIM,
             pack=PACK.format(**names), batch=BATCH + (MASK if p.mask else ""),
             masked=MASKED[p.mask].format(**names, pad=pad, row="(top + r)"),
             seen=f"min(count, top + {rows} - j0)" if p.causal else "count",
