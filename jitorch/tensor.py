@@ -430,24 +430,25 @@ def assign(t: Tensor, r: Tensor) -> Tensor:
     if s in tape.sliced:
         tape.flush()        # parts of the old value were entered as leaves of their own: they are read before it goes
     tape.slot_of(s, s.meta)
-    whole = m.offset == 0 and m.contiguous and m.numel == s.meta.numel
-    if whole:
+    if m.offset == 0 and m.contiguous and m.numel == s.meta.numel:
         if r._storage.tape is not tape or r._meta is not r._storage.meta or r._storage is s:
             r = clone_of(r)
-        value, geometry = r._storage, r._meta if m.shape == s.meta.shape else Meta(s.meta.shape, m.dtype)
-        slot = tape.slot_of(value, geometry)
+        value = r._storage
+        geometry = r._meta if m.shape == s.meta.shape else Meta(s.meta.shape, m.dtype)
     else:
         grad_was, state.enabled = state.enabled, False
         try:
             base = Tensor.__new__(Tensor)
             base._storage, base._meta = s, s.meta
             value = apply(OPS["as_strided_scatter"], (base, r), (m.shape, m.strides, m.offset))._storage
+            geometry = value.meta
         finally:
             state.enabled = grad_was
-        slot = tape.slot_of(value, value.meta)
-    if s.tape is not tape and s not in tape.leaf_slots:      # a flush by length came in between
-        tape.slot_of(s, s.meta)
-    tape.take_over(s, slot)
+    with tape.alone:
+        slot = tape.slot_of(value, geometry)
+        if s.tape is not tape:
+            tape.slot_of(s, s.meta)         # again, in case of a flush in between
+        tape.take_over(s, slot)
     if not t._untracked:
         s.version += 1
     grad = r._grad_fn

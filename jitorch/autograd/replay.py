@@ -109,20 +109,28 @@ def part_key(storage: Storage, meta: Meta, offset: int) -> tuple:
 def again(root, gradient, keep: bool) -> list | None:
     """The gradients that arrive at the leaves, recorded as an earlier pass recorded them; None where no pass was like this."""
     tape = local.tape
-    fn = root.grad_fn
-    known = None if fn is None else tape.node.passes.get(key_of(root, gradient))
-    if known is None or known.misses > MISSES:
+    if root.grad_fn is None or not tape.node.passes:
         return None
-    for i, one in enumerate(known.variants):
-        sources = Sources()
-        places = compare(one, tape, root, gradient, sources)
-        if places is not None:
-            known.misses = 0
-            if i:
-                known.variants = [one, *known.variants[:i], *known.variants[i + 1 :]]
-            return proceed(one, tape, root, places, sources, keep)
-    known.misses += 1
-    return None
+    arrived = None
+    with tape.alone:
+        known = tape.node.passes.get(key_of(root, gradient))
+        if known is None or known.misses > MISSES:
+            return None
+        variants = known.variants
+        for i, one in enumerate(variants):
+            sources = Sources()
+            places = compare(one, tape, root, gradient, sources)
+            if places is not None:
+                known.misses = 0
+                if i:
+                    known.variants = [one, *variants[:i], *variants[i + 1 :]]
+                arrived = proceed(one, tape, root, places, sources, keep)
+                break
+        else:
+            known.misses += 1
+    if arrived is not None and tape.node.index > tape.limit:
+        tape.flush()
+    return arrived
 
 
 def compare(known: Pass, tape: Tape, root, gradient, sources: Sources) -> list | None:
@@ -249,8 +257,6 @@ def proceed(known: Pass, tape: Tape, root, places: list, sources: Sources, keep:
         for node, visit in zip(places, known.visits):
             if visit is not None and visit.reads is not None:
                 node.free()
-    if known.end.index > tape.limit:
-        tape.flush()
     return arrived
 
 

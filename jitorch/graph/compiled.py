@@ -169,27 +169,50 @@ class CompiledProgram:
     def launch(self, addresses: list[int], fresh: list[int], scalars: list, leaves: list = [], results: list = []) -> None:  # noqa: B006
         """Run on memory given by addresses: of the leaves, and of the results that are new. leaves, results: arrays, for host calls."""
         mine = getattr(self.local, "tables", None) or self.tables_of_thread()
-        if mine.scalar_words:
-            mine.set_scalars(scalars)
+        if mine.state:              # a signal handler or a finalizer runs what it has interrupted
+            mine = self.new_tables()
+        mine.state = BUSY
         arena, arena_address = thread_arena(self.arena_bytes)
-        mine.bases[:] = [arena_address, mine.errors_address, *addresses, *fresh]
-        if self.checks:
-            mine.errors[0] = 0
-        run = mine.run
-        for segment in mine.segments:
-            if segment.__class__ is tuple:
-                run(*segment)
-                if self.checks and mine.errors[0]:
-                    raise IndexError("index out of range in self")
-            else:
-                self.call(segment, arena, leaves, [b for b, _ in results], scalars)
+        if mine.several:
+            _thread.memory = None   # what runs in between has to find its own
+        try:
+            if mine.scalar_words:
+                mine.set_scalars(scalars)
+            mine.bases[:] = [arena_address, mine.errors_address, *addresses, *fresh]
+            if self.checks:
+                mine.errors[0] = 0
+            executor, last, run = mine.executor, mine.last, mine.run
+            for segment in mine.segments:
+                if segment.__class__ is tuple:
+                    now = (*segment, executor.pool_address)
+                    if segment is last:
+                        mine.results = results      # nothing in this thread sees them before the call is over
+                    mine.state = WRITING
+                    run(*now)
+                    if self.checks and mine.errors[0]:
+                        raise IndexError("index out of range in self")
+                else:
+                    mine.state = WRITING
+                    self.call(segment, arena, leaves, [b for b, _ in results], scalars)
+        finally:
+            mine.state, mine.results = IDLE, None
+            if mine.several:
+                _thread.memory = (arena, arena_address)
 
-    def tables_of_thread(self) -> ThreadTables:
-        """Tables are written at every run, so each thread has its own."""
+    def interrupted(self) -> tuple[bool, list[tuple[np.ndarray, int]] | None]:
+        """Of the run that was interrupted in this thread: has it begun to write, and its results, if all is written."""
+        mine = getattr(self.local, "tables", None)
+        return (False, None) if mine is None else (mine.state == WRITING, mine.results)
+
+    def new_tables(self) -> ThreadTables:
         tables = self.tables
         if tables is None:
             tables = self.tables = self.link()
-        mine = self.local.tables = ThreadTables(tables, self.base_count)
+        return ThreadTables(tables, self.base_count, self.checks)
+
+    def tables_of_thread(self) -> ThreadTables:
+        """Tables are written at every run, so each thread has its own."""
+        mine = self.local.tables = self.new_tables()
         return mine
 
     def call(self, c: HostCall, arena, leaves, results, scalars) -> None:
@@ -250,12 +273,17 @@ def share_out(rows: list[list[int]], times: list[float]) -> np.ndarray:
     return np.array(rows, np.int64)
 
 
+IDLE, BUSY, WRITING = range(3)      # what a thread's tables are used for
+
+
 class ThreadTables:
     """What a run writes: addresses, run-time scalars, the error word."""
 
-    def __init__(self, tables: Tables, base_count: int):
+    def __init__(self, tables: Tables, base_count: int, checks: bool):
         self.tables = tables        # rows and fixups are read by their addresses, so they have to stay
-        self.run, self.scalar_words = tables.executor.run, tables.scalar_words
+        self.executor, self.run, self.scalar_words = tables.executor, tables.executor.entry, tables.scalar_words
+        self.state = IDLE
+        self.results: list[tuple[np.ndarray, int]] | None = None        # of this run, from its last call on
         self.words = tables.words.copy()
         self.errors = (ctypes.c_int64 * (SLOT_BYTES // 8 * (1 + MAX_SLOTS)))()     # the error word, then the slots
         self.bases = (ctypes.c_int64 * base_count)()
@@ -265,6 +293,9 @@ class ThreadTables:
         words, fixups, bases = address(self.words), address(tables.fixups), ctypes.addressof(self.bases)
         self.segments: list[Any] = [(address(s), len(s), words, fixups, tables.fixup_count, bases) if isinstance(s, np.ndarray) else s
                          for s in tables.segments]
+        self.several = len(self.segments) > 1
+        # errors are told after the call, so where they may be, results are not at hand before the run is over
+        self.last = None if checks or not self.segments else self.segments[-1]
 
     def set_scalars(self, numbers: list) -> None:
         for word, place, real in self.scalar_words:
@@ -281,15 +312,19 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-_arena = threading.local()
+class _Thread(threading.local):
+    memory: tuple[np.ndarray, int] | None = None        # for temporaries
+
+
+_thread = _Thread()
 
 
 def thread_arena(size: int) -> tuple[np.ndarray, int]:
     """This thread's memory for temporaries, 64-byte aligned, and its address; grows to the largest program's need."""
-    held = getattr(_arena, "memory", None)
+    held = _thread.memory
     if held is None or held[0].size < size:
         held = _arena.memory = None         # not beside the larger one
         raw = np.empty(size + 64, np.uint8)
         shift = -address(raw) % 64
-        held = _arena.memory = (raw[shift:shift + size], address(raw) + shift)
+        held = _thread.memory = (raw[shift:shift + size], address(raw) + shift)
     return held

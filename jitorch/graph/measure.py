@@ -73,7 +73,7 @@ def recording() -> Iterator[list[Cost]]:
     forget()        # a step keeps the line it was first seen at: lines are to be those of the block
     costs: list[Cost] = []
     known: dict[Program, Cost] = {}
-    lock, inner = threading.Lock(), threading.local()
+    lock, inner = threading.RLock(), threading.local()
     replaced = (Program, "run"), (Program, "run_reference"), (CompiledProgram, "run")
     plain = [getattr(owner, name) for owner, name in replaced]
 

@@ -50,6 +50,7 @@ class Program:
         self.steps = needed(steps, [slot for slot, _ in wanted])
         self.compiled: Any = None       # a CompiledProgram, once it is built
         self.reference_plan: list[list[int]] | None = None
+        self.committing = False
         self.runs = 0
 
     def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
@@ -66,6 +67,11 @@ class Program:
             return self.run_reference(leaves, scalars)
         counters.compiled_runs += 1
         return self.run_checked(leaves, addresses, scalars) if config.check else compiled.run(leaves, addresses, scalars)
+
+    def interrupted(self) -> tuple[bool, list[tuple[np.ndarray, int]] | None]:
+        """Of a run that was interrupted in this thread: may leaves be half overwritten, and its results, if all is written."""
+        begun, results = (False, None) if self.compiled is None else self.compiled.interrupted()
+        return any(home >= 0 for _, home in self.wanted) and (begun or self.committing), results
 
     # -- the reference tier ----------------------------------------------------------------------------------------
     def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[tuple[np.ndarray, int]]:
@@ -97,10 +103,12 @@ class Program:
             taken.add(id(value))
             results.append(value)
         fresh = [v.copy() if home >= 0 and not v.flags.owndata else v for v, (_, home) in zip(results, self.wanted)]
+        self.committing = True
         for i, (_, home) in enumerate(self.wanted):
             if home >= 0:
                 by_slot[home][...] = fresh[i].reshape(-1)
                 fresh[i] = by_slot[home]
+        self.committing = False
         return [v.reshape(-1) for v in fresh]
 
     # -- both tiers, compared --------------------------------------------------------------------------------------

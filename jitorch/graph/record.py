@@ -5,12 +5,18 @@ was made. The node at which a flush happens owns the programs compiled for it, s
 
 A step's inputs are slots: the number of the earlier result they come from. Python numbers given as operands are kept in
 the node while they don't change; the first time another value comes by, the operand becomes a run-time scalar for good.
+
+A signal handler or a finalizer may compute with tensors too, in the middle of what it interrupts. The interpreter lets them
+in (and other threads) where something is called and where a loop goes round, and nowhere else. So what belongs together is
+written without either: a step is found first, and taken if nobody has moved the tape since; otherwise it is found again.
+What can't be written so is done in a block of `Tape.alone`: the others then record on a tape of their own.
 """
 from __future__ import annotations
 
 import os
 import sys
 import threading
+import weakref
 from types import FrameType
 from typing import Any
 
@@ -110,12 +116,12 @@ class Storage:
         counters.reads += 1
         tape = self.tape
         if tape is not None:
-            if tape is not local.tape and tape.thread.is_alive():
+            if tape is local.tape or tape.idle():
+                tape.flush()
+            else:
                 found = tape.value_of(self)
                 if found is not None:
                     return found
-            else:
-                tape.flush()
         if self.error is not None:
             raise RuntimeError("this tensor was never computed, because the run it belongs to failed: "
                                f"{self.error}") from self.error
@@ -184,7 +190,7 @@ def viewed(base: Meta, shape, strides, offset) -> Meta:
     return Meta(shape, base.dtype)
 
 
-_trie_lock = threading.Lock()
+_trie_lock = threading.RLock()          # held by one thread twice where a finalizer runs in the middle
 
 
 def lookup(node: Node, op, slots: tuple, attrs: tuple, scalars: tuple, inputs, infer, runtime: bool = False) -> Node:
@@ -271,74 +277,114 @@ def prune(keep: Tape) -> None:
         counters.nodes = total
 
 
+class Alone:
+    """A block in which whatever interrupts this thread records elsewhere."""
+
+    __slots__ = ("tape", "inside")
+
+    def __init__(self, tape: Tape):
+        self.tape, self.inside = tape, 0
+
+    def __enter__(self) -> None:
+        tape = self.tape
+        if local.tape is tape:
+            other = tape.stand_in
+            if other is None:
+                other = tape.stand_in = Tape()
+            other.differentiates = tape.differentiates
+            local.tape = other
+        else:               # in another such block, or this is the tape of a thread that has ended
+            self.inside += 1
+
+    def __exit__(self, *_) -> None:
+        if self.inside:
+            self.inside -= 1
+        else:
+            local.tape = self.tape
+
+
 class Tape:
     """What one thread has recorded since its last flush."""
 
     __slots__ = ("node", "epoch", "owners", "leaves", "leaf_slots", "scalars", "views", "lock", "flushing", "limit", "numbers_change", "thread",
-                 "parts", "sliced", "capture", "differentiates")
+                 "parts", "sliced", "capture", "differentiates", "alone", "stand_in", "running", "__weakref__")
 
     def __init__(self):
         self.lock = threading.RLock()
         self.flushing = False
+        self.running: tuple[Program, list[Storage]] | None = None       # in a flush: the program, whose results these are
+        self.alone = Alone(self)
+        self.stand_in: Tape | None = None               # what is recorded on in a block of `alone`
         self.thread = threading.current_thread()
         self.numbers_change = False                     # are new numbers run-time scalars from the start
         self.differentiates = True                      # of no meaning here: whether autograd notes what is recorded
-        self.capture: Any = None                        # a trace that watches (see jitorch/trace/capture.py)
+        self.capture: Any = None                        # a trace that watches (see jitorch/tracing/capture.py)
         self.reset()
+        _tapes.add(self)
 
     def reset(self) -> None:
+        epoch: object = object()
+        sliced: set[Storage] = set()        # both made before: from here on nothing may come in between
         self.node = ROOT
-        self.epoch = object()                           # names this recording, until the next flush
+        self.epoch = epoch                              # names this recording, until the next flush
         self.owners: dict[int, Storage] = {}            # slot -> the storage whose current value it is
         self.leaves: dict[int, Storage] = {}            # slot -> the storage that was entered there
         self.leaf_slots: dict[Storage, int] = {}
         self.scalars: list = []
         self.views: dict[tuple, int] = {}
         self.parts: dict[tuple, int] = {}               # (storage, shape, strides, offset) -> slot, see `enter_part`
-        self.sliced: set[Storage] = set()               # the storages of those
+        self.sliced = sliced                            # the storages of those
         self.limit = FLUSH_LENGTH                       # past it a flush happens; -1 once memory shared with NumPy was read
 
     # -- slots -----------------------------------------------------------------------------------------------------
     def slot_of(self, storage: Storage, meta: Meta) -> int:
         """The slot of a tensor's value, entering it as a leaf or as a view of its storage where need be."""
-        if storage.tape is self:
-            slot = storage.slot
-        elif meta is not storage.meta and is_part(storage, meta):
-            return self.enter_part(storage, meta)
-        else:
-            epoch, slot = storage.entered
-            if epoch is not self.epoch:
-                slot = self.enter(storage)
-        if meta is storage.meta:
-            return slot
-        base = storage.meta
-        key = (slot, meta.shape, meta.strides, meta.offset)
-        view = self.views.get(key)
-        if view is None:
-            node = self.node = lookup(self.node, VIEW, (slot,), key[1:], (), (base,), viewed)
-            view = self.views[key] = node.index
-        return view
+        while True:
+            recording = self.epoch
+            if storage.tape is self:
+                slot = storage.slot
+            elif meta is not storage.meta and is_part(storage, meta):
+                return self.enter_part(storage, meta)
+            else:
+                epoch, slot = storage.entered
+                if epoch is not recording:
+                    slot = self.enter(storage)
+            if meta is storage.meta:
+                return slot
+            base = storage.meta
+            key = (slot, meta.shape, meta.strides, meta.offset)
+            view = self.views.get(key)
+            if view is not None:
+                return view
+            parent = self.node
+            node = lookup(parent, VIEW, (slot,), key[1:], (), (base,), viewed)
+            if self.node is parent and self.epoch is recording:
+                self.node = node
+                self.views[key] = view = node.index
+                return view
 
     def enter(self, storage: Storage) -> int:
-        if storage in self.leaf_slots:      # since then, another thread has entered it in a recording of its own
-            return self.leaf_slots[storage]
         meta, known = storage.meta, storage
-        if storage.tape is not None or storage.error is not None:
+        if storage.tape not in (None, self) or storage.error is not None:
             buffer = storage.array()        # another thread's: computed there or here; raises if that failed
             if storage.tape is not None:
                 storage = stored(meta, buffer)
-        parent = self.node
-        node = parent.last
-        if node is None or node.op is not LEAF or node.meta.dtype is not meta.dtype or node.meta.shape != meta.shape:
-            node = lookup(parent, LEAF, (), (meta.shape, meta.dtype), (), (), Meta)
-        slot = node.index
-        self.leaves[slot] = storage         # before the step is taken: an interrupt in between does no harm
-        self.node = node
-        self.leaf_slots[known] = slot
-        known.entered = (self.epoch, slot)
-        if storage.shared is not None and storage.seen_outside():
-            self.limit = -1
-        return slot
+        while True:
+            if known in self.leaf_slots:            # another thread has entered it in a recording of its own since
+                return self.leaf_slots[known]
+            parent = self.node
+            node = parent.last
+            if node is None or node.op is not LEAF or node.meta.dtype is not meta.dtype or node.meta.shape != meta.shape:
+                node = lookup(parent, LEAF, (), (meta.shape, meta.dtype), (), (), Meta)
+            if self.node is parent:
+                slot = node.index
+                self.leaves[slot] = storage
+                self.node = node
+                self.leaf_slots[known] = slot
+                known.entered = (self.epoch, slot)
+                if storage.shared is not None and storage.seen_outside():
+                    self.limit = -1
+                return slot
 
     def enter_part(self, storage: Storage, meta: Meta) -> int:
         """A small view of a computed storage (a batch of a data set) is a leaf of its own: the offset is an address at run time, so
@@ -348,15 +394,16 @@ class Tape:
         if slot is not None:
             return slot
         leaf = part_of(storage, meta)
-        node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), (), Meta)
-        slot = node.index
-        self.leaves[slot] = leaf
-        self.node = node
-        if not meta.contiguous:
-            attrs = (meta.shape, meta.strides, 0)
-            self.node = node = lookup(node, VIEW, (slot,), attrs, (), (leaf.meta,), viewed)
+        with self.alone:
+            node = lookup(self.node, LEAF, (), (leaf.meta.shape, meta.dtype), (), (), Meta)
             slot = node.index
-        self.note_part(storage, key, slot)
+            self.leaves[slot] = leaf
+            self.node = node
+            if not meta.contiguous:
+                attrs = (meta.shape, meta.strides, 0)
+                self.node = node = lookup(node, VIEW, (slot,), attrs, (), (leaf.meta,), viewed)
+                slot = node.index
+            self.note_part(storage, key, slot)
         return slot
 
     def note_part(self, storage: Storage, key: tuple, slot: int) -> None:
@@ -369,38 +416,56 @@ class Tape:
         """An in-place write: `slot` holds the storage's current value from now on."""
         if storage.tape is self:
             self.owners.pop(storage.slot, None)
-        storage.tape, storage.slot = self, slot
+        storage.slot, storage.tape = slot, self         # in this order: another thread that sees the tape finds the slot
         self.owners[slot] = storage
 
     # -- flushing --------------------------------------------------------------------------------------------------
+    def idle(self) -> bool:
+        """Is nothing recorded here, nor run, at this moment, and may this thread run what is left?"""
+        if self.flushing:
+            return False
+        if self.thread.is_alive():      # a stand-in that a signal handler has recorded on
+            return self.thread is local.tape.thread and local.tape.stand_in is self
+        return True
+
     def flush(self) -> None:
         """Compute every recorded value that something can still reach."""
         with self.lock:
             if self.node is ROOT or self.flushing:
                 return
-            self.flushing = True
             live: list[Storage] = []
-            try:
-                live = self.live_storages()
-                if live:
-                    self.run(live)
-            except BaseException as error:
-                for s in live:
-                    lose(s, error)
-                raise
-            finally:
-                self.flushing = False
-                self.reset()
-                if counters.nodes > MAX_NODES:
-                    prune(self)
+            with self.alone:
+                self.flushing = True
+                try:
+                    live = self.live_storages()
+                    if live:
+                        self.run(live)
+                except BaseException as error:
+                    for s in live:
+                        lose(s, error)
+                    raise
+                finally:
+                    self.flushing, self.running = False, None
+                    self.reset()
+                    if counters.nodes > MAX_NODES:
+                        prune(self)
 
     def value_of(self, storage: Storage) -> np.ndarray | None:
-        """A value that this tape's thread has recorded, for another thread: computed on the reference tier without touching the tape, because
-        its thread may be recording on at this moment. None if a flush came in between."""
+        """A value that this tape's thread has recorded, for whoever can't have it run: another thread, because this one may be recording on at
+        this moment, or what interrupts this thread. Computed on the reference tier, without touching the tape. None if a flush came in between.
+        Raises RuntimeError in the middle of a run that overwrites what the value is computed from."""
         with self.lock:
             node, slot = self.node, storage.slot
             if storage.tape is not self:
                 return None
+            if self.running is not None:
+                program, live = self.running
+                half, results = program.interrupted()
+                if results is not None and storage in live:
+                    return results[live.index(storage)][0]
+                if half:
+                    raise RuntimeError("a signal handler or a finalizer asked for a tensor in the middle of the run that computes it: "
+                                       "have it set a flag, and look at the tensor after the step")
             while node.index > slot:
                 node = node.parent
             program = Program(steps_of(node), ((slot, -1),))
@@ -422,12 +487,15 @@ class Tape:
             with _trie_lock:        # no number may become a run-time scalar between the two: the program would hold on to its value
                 program = node.programs[key] = Program(steps_of(node), key)
         node.used = counters.flushes
+        self.running = program, live
         leaves = [self.leaves[slot] for slot in program.leaf_slots]
         for s in leaves:
-            if not s.address:
-                s.address = s.buffer.__array_interface__["data"][0]
+            while not s.address:
+                settle(s)
+        # each buffer with its address: another thread may give a storage another buffer
+        pairs = [(s.buffer, s.address) for s in leaves]
         if self.capture is None:
-            results = program.run([s.buffer for s in leaves], [s.address for s in leaves], self.scalars)
+            results = program.run([b for b, _ in pairs], [a for _, a in pairs], self.scalars)
         else:
             results = self.capture.run(self, program, live, leaves)
         for s, (buffer, address) in zip(live, results):
@@ -455,6 +523,14 @@ def steps_of(node: Node) -> list[Step]:
     return steps
 
 
+def settle(s: Storage) -> None:
+    """Note the address of a storage's buffer."""
+    buffer = s.buffer
+    address = buffer.__array_interface__["data"][0]
+    if s.buffer is buffer:
+        s.address = address
+
+
 def lose(s: Storage, error: BaseException) -> None:
     """A run failed: what it would have computed is lost; what it would have overwritten keeps its old value."""
     s.tape, s.slot = None, -1
@@ -467,6 +543,7 @@ class _Local(threading.local):
         self.tape = Tape()
 
 
+_tapes: weakref.WeakSet[Tape] = weakref.WeakSet()
 local = _Local()
 
 
@@ -479,6 +556,18 @@ def _calibrate() -> int:
 
 
 UNREACHABLE = _calibrate()
+
+
+def _after_fork() -> None:
+    """In a forked child: nobody holds a lock any more, and no run of another thread will end."""
+    _trie_lock.release()
+    for tape in list(_tapes):
+        if tape.thread is not threading.current_thread():
+            tape.lock, tape.flushing, tape.running = threading.RLock(), False, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_trie_lock.acquire, after_in_parent=_trie_lock.release, after_in_child=_after_fork)
 
 
 def no_trace(why: str) -> None:

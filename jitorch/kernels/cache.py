@@ -38,7 +38,7 @@ ENTRY, SOURCE, TEMPORARY = ".kernel", ".py", ".tmp"
 COMPILER = Path(__file__).with_name("cpu") / "compiler.py"
 IMPORT = re.compile(r"^from (\.+)(\w*) import ([\w, ]+)", re.MULTILINE)  # within the package; `ast` takes 100 times as long
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler or a finalizer may run while this thread holds it
 _stores = 0
 _problems: list[str] = []  # to be told by the thread of the user
 _told: set[str] = set()  # kinds of problems

@@ -6,7 +6,6 @@ most kernels need to fill it. A buffer returns to the pool when its last view, a
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections import defaultdict
 from typing import Any
 
@@ -34,8 +33,9 @@ class Block(np.ndarray):
             give_back(self.raw)
 
 
+# There is no lock: a buffer may come back at any allocation, so also to a thread that would hold it, or to a child that was forked
+# while another thread held it. The interpreter changes threads at calls only: taking from a list and adding to a count are whole.
 _free: dict[int, list[np.ndarray]] = defaultdict(list)
-_lock = threading.Lock()
 _stats = {"allocated_bytes": 0, "cached_bytes": 0, "reused": 0, "fresh": 0}
 
 
@@ -54,17 +54,14 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
             return buffer, addressof(from_buffer(buffer))
         return buffer, buffer.__array_interface__["data"][0]
     size = rounded(size)
-    with _lock:
-        held = _free.get(size)
-        raw = held.pop() if held else None
-        if raw is not None:
-            _stats["cached_bytes"] -= size
-            _stats["reused"] += 1
-        else:
-            _stats["fresh"] += 1
-        _stats["allocated_bytes"] += size
-    if raw is None:
+    try:
+        raw = _free[size].pop()
+        _stats["cached_bytes"] -= size
+        _stats["reused"] += 1
+    except IndexError:
         raw = np.empty(size + ASIDE + ALIGN, np.uint8)
+        _stats["fresh"] += 1
+    _stats["allocated_bytes"] += size
     address = raw.__array_interface__["data"][0]
     shift = ASIDE + -address % ALIGN
     block: Any = raw[shift:shift + n * dtype.itemsize].view(Block)
@@ -75,8 +72,6 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
 
 def give_back(raw: np.ndarray) -> None:
     size = raw.size - ASIDE - ALIGN
-    # no lock: this may run at any allocation, also while the lock is held; list and int operations are atomic enough under the GIL,
-    # and a lost count costs nothing but a block kept or dropped
     _stats["allocated_bytes"] -= size
     if _stats["cached_bytes"] + size <= KEPT:
         _stats["cached_bytes"] += size
@@ -85,9 +80,13 @@ def give_back(raw: np.ndarray) -> None:
 
 def empty_cache() -> None:
     """Give the memory of freed buffers back to the system."""
-    with _lock:
-        _free.clear()
-        _stats["cached_bytes"] = 0
+    for size, held in list(_free.items()):
+        for _ in range(len(held)):
+            try:
+                held.pop()
+            except IndexError:      # another thread has taken it
+                break
+            _stats["cached_bytes"] -= size
 
 
 def memory_stats() -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autograd.anomaly import here
 from ..autograd.node import NUMBERS, GradNode, _sequence, anomaly_used, connect, state
-from ..graph.record import Meta, Storage, local, lookup
+from ..graph.record import Storage, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
 PUBLIC: dict[str, Any] = {}        # name -> function: what `jitorch.<name>` is
@@ -81,37 +81,52 @@ Tensor: Any = None                 # set by jitorch/tensor.py
 def apply(op: Op, inputs: tuple, attrs: tuple = ()):
     """Record `op`. Inputs are tensors, Python numbers or None. Returns a tensor, or a tuple for several outputs."""
     tape = local.tape
-    try:
-        node, needs_grad = step(tape, op, inputs, attrs)
-    except Mapped:
-        from .batching import batched
-        return batched(op, inputs, attrs)
-    needs_grad = needs_grad and op.vjp is not None and tape.differentiates
-    if len(node.metas) == 1:
-        out = new_tensor(tape, node.meta, node.index)
-        if needs_grad and node.differentiable:
-            out._grad_fn = grad = connect(node, inputs)
-            out._rg = True
-            if op.save_outputs:
-                grad.save_output(0, out)
-        if node.index > tape.limit:
-            tape.flush()
-        return out
-    outs = tuple([new_tensor(tape, m, node.index + i) for i, m in enumerate(node.metas)])
-    if needs_grad:
-        grad = connect(node, inputs)
-        for i, out in enumerate(outs):
-            if out._meta.dtype.differentiable:
-                out._grad_fn, out._output_nr, out._rg = grad, i, True
-            if op.save_outputs:
-                grad.save_output(i, out)
+    while True:
+        try:
+            recording, parent, node, scalars, needs_grad = find(tape, op, inputs, attrs)
+        except Mapped:
+            from .batching import batched
+            return batched(op, inputs, attrs)
+        single = len(node.metas) == 1
+        if single:
+            storage, out = Storage(), new(Tensor)
+            storage.meta = out._meta = node.meta
+            storage.tape, storage.slot = tape, node.index
+            out._storage = storage
+        else:
+            outs, owners = promised(tape, node)
+        # the step is taken, unless something was recorded or run in between; nothing can be until the last line (see graph/record.py)
+        if tape.node is parent and tape.epoch is recording:
+            if scalars:
+                tape.scalars[node.scalar_index:] = scalars
+            tape.node = node
+            if single:
+                tape.owners[node.index] = storage
+            else:
+                tape.owners |= owners
+            break
+    if needs_grad and op.vjp is not None and tape.differentiates:
+        if single:
+            if node.differentiable:
+                out._grad_fn = grad = connect(node, inputs)
+                out._rg = True
+                if op.save_outputs:
+                    grad.save_output(0, out)
+        else:
+            grad = connect(node, inputs)
+            for i, out in enumerate(outs):
+                if out._meta.dtype.differentiable:
+                    out._grad_fn, out._output_nr, out._rg = grad, i, True
+                if op.save_outputs:
+                    grad.save_output(i, out)
     if node.index > tape.limit:
         tape.flush()
-    return outs
+    return out if single else outs
 
 
-def step(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, bool]:
-    """Take the step that `op` is. Returns the node, and whether an input requires grad."""
+def find(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, Any, Any, tuple, bool]:
+    """The step that `op` is: the recording and the node that it is taken from, its own node, its numbers, and whether an input requires grad."""
+    recording = tape.epoch
     slots: Any = []
     metas: list[Any] = []
     scalars: tuple = ()
@@ -139,10 +154,19 @@ def step(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, bool]:
     node = parent.last
     if node is None or node.op is not op or node.slots != slots or node.attrs != attrs or (scalars and not node.fits(scalars)):
         node = lookup(parent, op, slots, attrs, scalars, metas, op.infer, op.runtime)
-    if scalars:
-        tape.scalars[node.scalar_index:] = scalars      # before the step is taken: an interrupt in between does no harm
-    tape.node = node
-    return node, needs_grad
+    return recording, parent, node, scalars, needs_grad
+
+
+def promised(tape, node) -> tuple[tuple, dict[int, Storage]]:
+    """A tensor for each result of a step, and their storages by slot."""
+    outs, owners = [], {}
+    for slot, meta in enumerate(node.metas, node.index):
+        s, t = Storage(), new(Tensor)
+        s.meta = t._meta = meta
+        s.tape, s.slot = tape, slot
+        t._storage = owners[slot] = s
+        outs.append(t)
+    return tuple(outs), owners
 
 
 def function_of(op: Op) -> Callable:
@@ -152,24 +176,37 @@ def function_of(op: Op) -> Callable:
     def function(*inputs):
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
             return apply(op, inputs)
-        tape, x = local.tape, inputs[0]
+        storage, out = Storage(), new(Tensor)
+        tape, x, recording = local.tape, inputs[0], None
         try:
             s, m = x._storage, x._meta
         except Mapped:
             return apply(op, inputs)
-        i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
+        if s.tape is tape and m is s.meta:
+            i = s.slot
+        else:
+            recording = tape.epoch
+            i = tape.slot_of(s, m)
         parent = tape.node
         node = parent.last
         if node is None or node.op is not op or node.left != i or node.right is not None:
+            if recording is None:
+                recording = tape.epoch
             node = lookup(parent, op, (i,), (), (), (m,), infer)
+        if recording is not None and (tape.node is not parent or tape.epoch is not recording):
+            return function(*inputs)            # something was recorded or run in between
         tape.node = node
-        out = new_tensor(tape, node.meta, node.index)
+        storage.meta = out._meta = node.meta
+        storage.tape = tape
+        storage.slot = slot = node.index
+        out._storage = storage
+        tape.owners[slot] = storage
         if (x._rg if x._base is None else x._refresh()) and node.differentiable and tape.differentiates:
             out._grad_fn = grad = connect(node, inputs)
             out._rg = True
             if save_outputs:
                 grad.save_output(0, out)
-        if node.index > tape.limit:
+        if slot > tape.limit:
             tape.flush()
         return out
 
@@ -188,25 +225,39 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
     def operator(a, b):
         if b.__class__ is not Tensor and not isinstance(b, Tensor):
             return mixed(a, b)
-        tape = local.tape
+        storage, out = Storage(), new(Tensor)
+        tape, recording = local.tape, None
         try:
             s, m = a._storage, a._meta
             r, n = b._storage, b._meta
         except Mapped:
             return apply(op, (a, b))
-        i = s.slot if s.tape is tape and m is s.meta else tape.slot_of(s, m)
+        if s.tape is tape and m is s.meta:
+            i = s.slot
+        else:
+            recording = tape.epoch
+            i = tape.slot_of(s, m)
         if n is r.meta and r.tape is not tape:      # mostly a leaf that was entered before
             epoch, j = r.entered
             if epoch is not tape.epoch:
+                if recording is None:
+                    recording = tape.epoch
                 j = tape.slot_of(r, n)
+        elif n is r.meta:
+            j = r.slot
         else:
-            j = r.slot if n is r.meta else tape.slot_of(r, n)
+            if recording is None:
+                recording = tape.epoch
+            j = tape.slot_of(r, n)
         parent = tape.node
         node = parent.last
         if node is None or node.op is not op or node.left != i or node.right != j:
+            if recording is None:
+                recording = tape.epoch
             node = lookup(parent, op, (i, j), (), (), (m, n), infer)
+        if recording is not None and (tape.node is not parent or tape.epoch is not recording):
+            return operator(a, b)                   # something was recorded or run in between
         tape.node = node
-        storage, out = Storage(), new(Tensor)
         storage.meta = out._meta = node.meta
         storage.tape = tape
         storage.slot = slot = node.index
@@ -238,12 +289,3 @@ def operator_of(op: Op, mixed: Callable) -> Callable:
 
 
 new = object.__new__
-
-
-def new_tensor(tape, meta: Meta, slot: int):
-    s, t = Storage(), new(Tensor)
-    s.meta = t._meta = meta
-    s.tape, s.slot = tape, slot
-    t._storage = s
-    tape.owners[slot] = s
-    return t

@@ -51,25 +51,22 @@ class Generator:
 
     def __init__(self, device=None):
         self.device = check_device(device)
-        self._lock = threading.Lock()
         self._seed, self._counter = DEFAULT_SEED, 0
 
     def advance(self, n: int) -> tuple[int, int]:
         """Take n places of the counter: (seed, the first place)."""
-        with self._lock:
-            first = self._counter
-            self._counter = signed((first + n) % 2**64)
+        # without a call in between, so that no other thread, and no signal handler, draws the same numbers
+        seed, first = self._seed, self._counter
+        self._counter = (first + n + 2**63) % 2**64 - 2**63
         capture = local.tape.capture
         if capture is not None:
-            capture.drew(self, n, (self._seed, first))
-        return self._seed, first
+            capture.drew(self, n, (seed, first))
+        return seed, first
 
     def manual_seed(self, seed: int) -> Generator:
         """Start anew from a seed. RuntimeError for more than 64 bits."""
         no_trace("manual_seed() sets the random state")
-        seed = signed(int(seed))
-        with self._lock:
-            self._seed, self._counter = seed, 0
+        self._seed, self._counter = signed(int(seed)), 0
         return self
 
     def seed(self) -> int:
@@ -86,8 +83,7 @@ class Generator:
     def get_state(self):
         """The state as a uint8 tensor, for `set_state`."""
         no_trace("get_state() reads the random state")
-        with self._lock:
-            return from_array(np.array([self._seed, self._counter], np.int64).view(np.uint8).copy())
+        return from_array(np.array([self._seed, self._counter], np.int64).view(np.uint8).copy())
 
     def set_state(self, new_state) -> Generator:
         """Go on from a state that `get_state` gave. TypeError or RuntimeError for something else."""
@@ -97,8 +93,7 @@ class Generator:
         if new_state.numel() != 16:
             raise RuntimeError(f"RNG state is wrong size: {new_state.numel()} bytes, expected 16")
         seed, counter = np.frombuffer(new_state._array().tobytes(), np.int64).tolist()
-        with self._lock:
-            self._seed, self._counter = seed, counter
+        self._seed, self._counter = seed, counter
         return self
 
     def clone_state(self) -> Generator:
@@ -111,8 +106,7 @@ class Generator:
 
     def set_offset(self, offset: int) -> None:
         no_trace("set_offset() sets the random state")
-        with self._lock:
-            self._counter = signed(offset)
+        self._counter = signed(offset)
 
     def __getstate__(self):
         return {"seed": self._seed, "counter": self._counter}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..graph.record import Meta, local
 from ..tensor import assign
-from .dispatch import Op, new_tensor, step
+from .dispatch import Op, apply, find
 from .formulas import NUMPY, TENSORS
 
 
@@ -73,16 +73,19 @@ def update(rule: Callable, flags: tuple, rows: list[tuple], numbers: tuple, diff
     targets = [t for row in rows for t in (row[0], *row[2:])]
     if tape.sliced and any([t._storage in tape.sliced for t in targets]):
         tape.flush()        # parts of the old values were entered as leaves of their own: they are read before these go
-    inputs = tuple([x for row in rows for x in row])
-    node, _ = step(tape, step_op, inputs + numbers, (rule, flags, width, len(rows)))
+    inputs, attrs = tuple([x for row in rows for x in row]) + numbers, (rule, flags, width, len(rows))
     if all([t._meta is (s := t._storage).meta and s.shared is None and not t._untracked for t in targets]):
-        for slot, t in enumerate(targets, node.index):      # whole buffers that only tensors see: `assign` without its checks
-            s = t._storage
-            tape.take_over(s, slot)
-            s.version += 1
+        with tape.alone:
+            _, _, node, scalars, _ = find(tape, step_op, inputs, attrs)
+            tape.scalars[node.scalar_index:] = scalars
+            tape.node = node
+            for slot, t in enumerate(targets, node.index):      # whole buffers that only tensors see: `assign` without its checks
+                s = t._storage
+                tape.take_over(s, slot)
+                s.version += 1
     else:
-        results = [new_tensor(tape, m, slot) for slot, m in enumerate(node.metas, node.index)]
-        for t, result in zip(targets, results, strict=True):
+        results = apply(step_op, inputs, attrs)
+        for t, result in zip(targets, results if len(targets) > 1 else (results,), strict=True):
             assign(t, result)
-    if node.index > tape.limit:
+    if tape.node.index > tape.limit:
         tape.flush()

@@ -294,10 +294,10 @@ class Executor:
     """The compiled executor and its threads; one a process, see `get`."""
 
     def __init__(self, run_address: int, loop_address: int) -> None:
-        self._entry = ENTRY(run_address)
+        self.entry = ENTRY(run_address)
         self._loop = LOOP(loop_address)
         self._pool = ThreadPool()
-        self._pool_address = self._pool.address
+        self.pool_address = self._pool.address
         self._spins = self._pauses(SPIN_MICROSECONDS)
         self.threads_started = False
 
@@ -310,14 +310,14 @@ class Executor:
 
     def run(self, steps: int, nsteps: int, words: int, fixups: int, nfixups: int, bases: int) -> int:
         """Run a program. All arguments but the two numbers are addresses of tables of int64, see the module's text."""
-        return self._entry(steps, nsteps, words, fixups, nfixups, bases, self._pool_address)
+        return self.entry(steps, nsteps, words, fixups, nfixups, bases, self.pool_address)
 
     def _pauses(self, microseconds: float) -> int:
         """How many looks at the pool's state take this long."""
         looks, seconds = 1000, []
         for _ in range(3):
             start = time.perf_counter()
-            self._entry(0, -looks, 0, 0, 0, 0, self._pool_address)
+            self.entry(0, -looks, 0, 0, 0, 0, self.pool_address)
             seconds.append(time.perf_counter() - start)
         return int(looks * microseconds * 1e-6 / max(min(seconds), 1e-7))
 
@@ -325,18 +325,18 @@ class Executor:
         """A new pool with the number of threads asked for, instead of the one there is."""
         old, new = self._pool, ThreadPool()
         new.start(self._loop, get_num_threads(), self._spins)
-        self._pool, self._pool_address = new, new.address
+        self._pool, self.pool_address = new, new.address
         self.threads_started = True
         old.stop()
 
     def _forked(self) -> None:
         """In a forked child: the pool's threads did not come along."""
         self._pool = ThreadPool()
-        self._pool_address = self._pool.address
+        self.pool_address = self._pool.address
         self.threads_started = False
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler or a finalizer may run while this thread holds it
 _executor: Executor | None = None
 _num_threads: int | None = None
 

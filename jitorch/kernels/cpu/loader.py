@@ -19,7 +19,7 @@ C_LIBRARIES: tuple[str | None, ...] = (None, "libm.so.6", "libSystem.dylib")
 if os.name == "nt":
     C_LIBRARIES = ("ucrtbase", "msvcrt")
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler or a finalizer may run, and load, while this thread holds it
 _addresses: dict[str, int] = {}
 if hasattr(os, "register_at_fork"):  # a child must not inherit the lock in the hands of a thread it does not have
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)

@@ -154,7 +154,7 @@ class Pool:
         self.helpers: list[Helper] = []
         self.threads = self.idle = 0
         self.closing = False
-        self.start_error = ""
+        self.start_error = self.no_thread = ""
         self.queue.extend(ticket for ticket in self.tickets.values() if not ticket._done())
 
     def request(self, source: str) -> Ticket:
@@ -184,12 +184,22 @@ class Pool:
             while self.threads < limit and (at_once or len(self.queue) > self.idle):
                 self.threads += 1
                 self.idle += 1
-                threading.Thread(target=self._serve, name=f"jitorch-compile-{self.threads}", daemon=True).start()
+                try:
+                    threading.Thread(target=self._serve, name=f"jitorch-compile-{self.threads}", daemon=True).start()
+                except RuntimeError as error:  # none are left, or the interpreter ends (Python 3.12 starts none then)
+                    self.threads -= 1
+                    self.idle -= 1
+                    self.no_thread = str(error)
+                    return
 
     def wait(self, ticket: Ticket, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self.changed:
             while not ticket.ready():
+                why = "the interpreter is ending" if self.closing else "" if self.threads else self.no_thread
+                if why:
+                    ticket.error = f"nothing can be compiled any more ({why}); the tiers auto and reference need no compiler"
+                    return
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return
