@@ -323,7 +323,7 @@ def thread_arena(size: int) -> tuple[np.ndarray, int]:
     """This thread's memory for temporaries, 64-byte aligned, and its address; grows to the largest program's need."""
     held = _thread.memory
     if held is None or held[0].size < size:
-        held = _arena.memory = None         # not beside the larger one
+        held = _thread.memory = None        # not beside the larger one
         raw = np.empty(size + 64, np.uint8)
         shift = -address(raw) % 64
         held = _thread.memory = (raw[shift:shift + size], address(raw) + shift)
