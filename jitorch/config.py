@@ -5,6 +5,7 @@
 | JITORCH_TIER | tier | "auto" (reference first, compiled once ready), "compiled" (always, waits), "reference" (never compiled) |
 | JITORCH_CHECK | check | 1: every compiled run is compared with the reference and raises at the first difference |
 | JITORCH_DEBUG | debug | 0 silent, 1 programs, 2 and their kernels, 3 and the generated source |
+| JITORCH_WINOGRAD | winograd | 0: no convolution is computed with fewer multiplications than its definition has (see kernels/cpu/winograd.py) |
 | JITORCH_CACHE_DIR | | where compiled kernels are kept (read by kernels/cache.py) |
 | JITORCH_NUM_THREADS | | threads of the executor at start (read by kernels/cpu/executor.py) |
 """
@@ -17,6 +18,7 @@ TIERS = ("auto", "compiled", "reference")
 
 tier: str = os.environ.get("JITORCH_TIER", "auto")
 check: bool = os.environ.get("JITORCH_CHECK", "0") not in ("", "0")
+winograd: bool = os.environ.get("JITORCH_WINOGRAD", "1") not in ("", "0")
 debug: int = int(os.environ.get("JITORCH_DEBUG", "0") or 0)
 
 if tier not in TIERS:
@@ -34,7 +36,7 @@ def using(**settings):
     ...     print(jitorch.config.tier)
     reference
     """
-    unknown = set(settings) - {"tier", "check", "debug"}
+    unknown = set(settings) - {"tier", "check", "debug", "winograd"}
     if unknown or settings.get("tier", "auto") not in TIERS:
         raise ValueError(f"no such setting: {settings}")
     from .graph.record import flush

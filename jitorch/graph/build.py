@@ -45,7 +45,7 @@ def arrange(program, values: list[Value], wanted: list[Value]) -> tuple[list[Wor
     """Steps in order, and where their values live."""
     plan = schedule(values, wanted)
     places = Places(program, plan, wanted)
-    works = [w for w in (work_for(step, places) for step in plan.steps) if w is not None]
+    works = [w for step in plan.steps for w in works_for(step, places)]
     return order(works, places.leaves), places
 
 
@@ -147,6 +147,22 @@ def copy_work(v: Value, source: Buffer, target: Buffer) -> Work:
 
 
 # -- work --------------------------------------------------------------------------------------------------------------
+def works_for(step, places: Places) -> list[Work]:
+    """A step's kernel, after the one that prepares an operand of it, if there is one."""
+    work = work_for(step, places)
+    if work is None or work.kernel is None or work.kernel.before is None:
+        return [] if work is None else [work]
+    kernel, size = work.kernel.before
+    prepared = Buffer("arena", -1, size)
+    for k in (kernel, work.kernel):
+        k.words = [("buffer", prepared, 0, "bytes") if x == ("prepared",) else x for x in k.words]
+    read = {id(x[1]) for x in kernel.words if x[0] == "buffer"}
+    first = Work(step, kernel, [b for b in work.reads if id(b) in read], [prepared], [], [])
+    first.accesses = [x for x in work.accesses if x[0] in first.reads and not x[2]]
+    work.reads.append(prepared)
+    return [first, work]
+
+
 def work_for(step, places: Places) -> Work | None:
     if isinstance(step, Group):
         return group_work(step, places)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import config, dtypes
 from ..kernels.cpu.codegen import Kernel
 from ..kernels.memory import allocate
 from .program import call_reference
@@ -66,6 +66,7 @@ class CompiledProgram:
 
     def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int):
         self.steps, self.calls, self.arena_bytes, self.outputs = steps, calls, arena, outputs
+        self.winograd = config.winograd         # as it was built
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
         self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
         self.base_count = 2 + leaves + len(self.fresh)

@@ -60,7 +60,7 @@ class Program:
         if tier == "reference":
             return self.run_reference(leaves, scalars)
         compiled = self.compiled
-        if compiled is None:
+        if compiled is None or compiled.winograd != config.winograd:
             from .build import build
             compiled = self.compiled = build(self)      # by two threads at once, perhaps: either serves
         if tier == "auto" and not compiled.ready():

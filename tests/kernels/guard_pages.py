@@ -166,6 +166,7 @@ FAMILIES = {
     "convolutions": lambda n: [F.conv2d(floats(2, 3, n % 40 + 3, n % 40 + 4), floats(5, 3, 3, 3), padding=1),
                                F.conv2d(floats(2, 3, n % 40 + 3, 14), floats(5, 3, 3, 3), padding=1),
                                F.conv2d(floats(1, 2, 9, 9), floats(4, 1, 3, 3), groups=2),
+                               F.conv2d(floats(2, 17, n % 40 + 9, n % 37 + 8), floats(21, 17, 3, 3), padding=n % 2),
                                *gradient(lambda x, w: F.conv2d(x, w, stride=2, padding=1).sum(), floats(2, 3, n % 40 + 3, 9), floats(4, 3, 3, 2)),
                                *gradient(lambda x, w: F.conv1d(x, w).sum(), floats(2, 3, n + 3), floats(4, 3, 3))],
     "attention": attention_family,

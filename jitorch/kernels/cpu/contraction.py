@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from . import panels, tuning
+from ... import config
+from . import panels, tuning, winograd
 from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
 from .writer import Writer
@@ -243,8 +244,10 @@ def blocks_of(batch: int, m: int, n: int, k: int, t: Tile, chosen: tuning.Number
 
 def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     """The kernel of a group whose first value is a contraction. `slots`: how many tasks may run at the same time."""
-    c.settle()
     t = tile(c.dtype)
+    if config.winograd and winograd.windows(c, t.lanes):
+        return by_windows(view, core, c, t, slots)
+    c.settle()
     m, n, k = (product(d.size for d in dims) for dims in (c.m, c.n, c.k))
     batch = product(d.size for d in c.batch)
     shape = f"{c.dtype} {batch}x{m}x{n}x{k} {direction(c.m, c.k, 'a')} by {direction(c.n, c.k, 'b')}"
@@ -291,6 +294,19 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
         source, [*words.values(), *finish.words], units, chunk, False, scratch, "contract", max(time, 1.0), parts,
         None if few_rows else (shape, (blocks.rows, blocks.columns, blocks.depth), (batch, m, n, k)),
     )
+
+
+def by_windows(view: GroupView, core: Any, c: Contraction, t: Tile, slots: int) -> Kernel:
+    """The kernel of a convolution with fewer multiplications, after one that transforms its weights."""
+    c.batch, c.n = c.batch + c.n[:-2], c.n[-2:]
+    a, b = (("buffer", x.buffer, x.offset, x.dtype) for x in (c.a, c.b))
+    source, words, units, numbers = winograd.transformed_weights(c, a, t)
+    first = Kernel(source, words, units, max(1, units // UNITS), False, name="weights", chunk_time=5.0)
+    finish = FinishWriter(view, core, c)
+    parts = {"finish": finish.source()}
+    source, words, units, scratch, time = winograd.product_kernel(c, (a, b), t, slots, ("part", "finish"))
+    words = [*words, *finish.words]
+    return Kernel(source, words, units, 1, False, scratch, "contract", max(time, 1.0), parts, before=(first, numbers * np.dtype(c.dtype).itemsize))
 
 
 def direction(along: list[Dimension], k: list[Dimension], operand: str) -> str:

@@ -31,6 +31,8 @@ class Kernel:
     parts: dict[str, str] = field(default_factory=dict)     # sources that the kernel calls, compiled by themselves: ("part", name)
     tuned: Any = None                       # of a contraction: its name, its blocks, its sizes; see cpu/tuning.py
 
+    before: tuple[Kernel, int] | None = None    # a kernel that prepares an operand, and the bytes of that: ("prepared",) in both
+
     @property
     def listing(self) -> str:
         """All source there is, to read: the parts, then the kernel that calls them."""

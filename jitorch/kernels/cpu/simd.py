@@ -5,6 +5,7 @@
     micro = panelkernel("f32", rows=12, vectors=2, lanes=16)     with b's rows wherever they lie
     dots = dotkernel("f32", rows=8, columns=3, lanes=16)         the same for rows that lie along the depth in both
     copy_lanes(to, source, 16)          16 elements, unaligned
+    patch_lanes, output_lanes           transforms of 16 patches of a convolution at a time, see winograd.py
     zero_lanes(to, 16)
     transpose_quads(to, step, p0, p1, p2, p3)       four elements of four rows, stored as four groups of four `step` apart
 
@@ -309,11 +310,105 @@ def transpose_quads(typingctx, to, step, p0, p1, p2, p3):
     return types.void(to, int64, p0, p1, p2, p3), codegen
 
 
+def inside(builder: ir.IRBuilder, count: ir.Value, first: int, lanes: int) -> ir.Value:
+    """A mask: lane i is `first` + i < count."""
+    places = ir.Constant(ir.VectorType(WORD, lanes), list(range(first, first + lanes)))
+    return builder.icmp_signed("<", places, splat(builder, count, lanes))
+
+
+def load_inside(builder: ir.IRBuilder, pointer: ir.Value, mask: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """The lanes of a vector that a mask has, zero in the others."""
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(kind, [kind.as_pointer(), INDEX, mask.type, kind]),
+        f"llvm.masked.load.{name_of(kind)}.p0",
+    )
+    place = builder.bitcast(pointer, kind.as_pointer())
+    return builder.call(function, [place, ir.Constant(INDEX, 4), mask, ir.Constant(kind, [0.0] * kind.count)])
+
+
+def store_inside(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value, mask: ir.Value) -> None:
+    kind = value.type
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), [kind, kind.as_pointer(), INDEX, mask.type]),
+        f"llvm.masked.store.{name_of(kind)}.p0",
+    )
+    builder.call(function, [value, builder.bitcast(pointer, kind.as_pointer()), ir.Constant(INDEX, 4), mask])
+
+
+def shuffled(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: list[int]) -> ir.Value:
+    """These lanes of x and y, y's counted on from x's."""
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INDEX, len(lanes)), lanes))
+
+
+@intrinsic
+def patch_lanes(typingctx, to, step, row0, row1, row2, row3, have, n):
+    """B' d B of n (a literal) patches of 4 x 4 whose left sides are two apart in four rows, of which `have` elements are
+    there: place 4 * y + x of patch i is to[(4 * y + x) * step + i]."""
+    lanes = literal_lanes(n)
+
+    def codegen(context, builder, sig, args):
+        kind = ir.VectorType(context.get_value_type(sig.args[0].dtype), lanes)
+        to, step, *rows, have, _ = args
+        offsets = (0, lanes, 2, lanes + 2)
+        masks = [inside(builder, have, o, lanes) for o in offsets]
+        even, odd = list(range(0, 2 * lanes, 2)), list(range(1, 2 * lanes, 2))
+        across = []
+        for row in rows:
+            a, b, c, d = (load_inside(builder, builder.gep(row, [ir.Constant(WORD, o)]), mask, kind) for o, mask in zip(offsets, masks))
+            p, q = shuffled(builder, a, b, even), shuffled(builder, a, b, odd)
+            r, s = shuffled(builder, c, d, even), shuffled(builder, c, d, odd)
+            across.append((builder.fsub(p, r), builder.fadd(q, r), builder.fsub(r, q), builder.fsub(q, s)))
+        for x, (p, q, r, s) in enumerate(zip(*across)):
+            down = (builder.fsub(p, r), builder.fadd(q, r), builder.fsub(r, q), builder.fsub(q, s))
+            for y, value in enumerate(down):
+                store_lanes(builder, value, builder.gep(to, [builder.mul(step, ir.Constant(WORD, 4 * y + x))]))
+        return context.get_dummy_value()
+
+    return types.void(to, int64, row0, row1, row2, row3, int64, n), codegen
+
+
+@intrinsic
+def output_lanes(typingctx, source, step, to0, to1, columns, lines, special, n):
+    """A' m A of n (a literal) patches m, whose place p is source[p * step + i]: two lines of 2 * n outputs, of which
+    those within `columns` and `lines` are stored. Where one of them is not finite, `special` (n elements) becomes NaN."""
+    lanes = literal_lanes(n)
+
+    def codegen(context, builder, sig, args):
+        kind = ir.VectorType(context.get_value_type(sig.args[0].dtype), lanes)
+        source, step, to0, to1, columns, lines, special, _ = args
+        of_second = builder.select(builder.icmp_signed(">", lines, ir.Constant(WORD, 1)), columns, ir.Constant(WORD, 0))
+        zero = ir.Constant(kind, [0.0] * lanes)
+
+        def folded(p: ir.Value, q: ir.Value, r: ir.Value, s: ir.Value) -> tuple[ir.Value, ir.Value]:
+            return builder.fadd(builder.fadd(p, q), r), builder.fsub(builder.fsub(q, r), s)
+
+        halves = []
+        for y in range(4):
+            line = [load_lanes(builder, builder.gep(source, [builder.mul(step, ir.Constant(WORD, 4 * y + x))]), kind) for x in range(4)]
+            halves.append(folded(*line))
+        left, right = (folded(*half) for half in zip(*halves))
+        total = load_lanes(builder, special, kind)
+        pairs = [i for k in range(lanes) for i in (k, lanes + k)]
+        for to, count, p, q in ((to0, columns, left[0], right[0]), (to1, of_second, left[1], right[1])):
+            for part, first in ((pairs[:lanes], 0), (pairs[lanes:], lanes)):
+                value, mask = shuffled(builder, p, q, part), inside(builder, count, first, lanes)
+                store_inside(builder, value, builder.gep(to, [ir.Constant(WORD, first)]), mask)
+                total = builder.fadd(total, builder.select(mask, builder.fsub(value, value), zero))
+        store_lanes(builder, total, special)
+        return context.get_dummy_value()
+
+    return types.void(source, int64, to0, to1, int64, int64, special, n), codegen
+
+
 NAMES = {
     "microkernel": microkernel,
     "panelkernel": panelkernel,
     "dotkernel": dotkernel,
     "copy_lanes": copy_lanes,
     "zero_lanes": zero_lanes,
+    "patch_lanes": patch_lanes,
+    "output_lanes": output_lanes,
     "transpose_quads": transpose_quads,
 }
