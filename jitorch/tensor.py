@@ -213,7 +213,7 @@ class Tensor:
 
     def __array_wrap__(self, array, context=None, return_scalar: bool = False) -> Tensor:
         """What NumPy's functions give for a tensor is a tensor again."""
-        return dispatch.PUBLIC["from_numpy"](np.ascontiguousarray(array).reshape(array.shape))
+        return from_numpy(np.ascontiguousarray(array).reshape(array.shape))
 
     def __dlpack__(self, **kwargs):
         return self.numpy().__dlpack__(**kwargs)

@@ -33,7 +33,7 @@ def elu_formula(m, x, alpha, scale, input_scale):
 def elu_backward(m, g, x, alpha, scale, input_scale):
     negative = m.where(x >= 0, 0, x)        # exp only where it can't overflow
     slope = m.map("exp", negative * input_scale) * (input_scale * alpha * scale)
-    return m.where(x > 0, g * scale, g * slope)
+    return m.where(x <= 0, g * slope, g * scale)        # NaN counts as positive, as in PyTorch
 
 
 def gelu_formula(m, x, approximate):

@@ -7,7 +7,7 @@ import numpy as np
 from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
-from ..tensor import assign, check_writable
+from ..tensor import assign, check_writable, from_numpy
 from .dispatch import METHODS, NUMBERS, PUBLIC, apply, operator_of
 from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
 
@@ -215,9 +215,12 @@ def direct(name: str, reverse: bool = False):
 
     def mixed(self, other):
         if other.__class__ not in NUMBERS and not hasattr(other, "_meta"):
-            if not is_operand(other):
+            if isinstance(other, np.ndarray) and name in TENSOR_FIRST:      # NumPy leaves comparisons to us, and arithmetic to itself
+                other = from_numpy(other)
+            elif not is_operand(other):
                 return NotImplemented
-            other = operand(other)
+            else:
+                other = operand(other)
         return apply(op, (other, self) if reverse else (self, other))
 
     return mixed if reverse else operator_of(op, mixed)

@@ -250,6 +250,8 @@ def arange(
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is int64:
         start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise ValueError("step must be nonzero")
     exact = all(isinstance(v, int) for v in (start, end, step))
     n = max(-((start - end) // step), 0) if exact else math.ceil((end - start) / step)
     if dtype.category == INT:
@@ -296,6 +298,15 @@ linspace_op = Op(
 )
 
 
+def check_steps(name: str, start, end, steps) -> None:
+    """TypeError for a number of steps that is not whole; RuntimeError for a negative one."""
+    if isinstance(steps, float):
+        given = ", ".join(type(v).__name__ for v in (start, end, steps))
+        raise TypeError(f"{name}() received an invalid combination of arguments - got ({given}): steps has to be an int")
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+
+
 def linspace(
     start,
     end,
@@ -310,8 +321,7 @@ def linspace(
 ):
     """`steps` evenly spaced numbers from start to end, both included. RuntimeError for negative steps."""
     check_device(device)
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
+    check_steps("linspace", start, end, steps)
     dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
     start, end = number_of(start, "linspace"), number_of(end, "linspace")
     if dtype.category == INT:

@@ -226,6 +226,13 @@ def needs_tensor(name: str, **arguments) -> None:
             )
 
 
+def log_gamma(x):
+    """log |gamma(x)|; SciPy's is -inf at -inf."""
+    import scipy.special
+
+    return np.where(np.isinf(x), np.inf, scipy.special.gammaln(x)).astype(x.dtype)
+
+
 def zeros_of(meta):
     """The gradient of an operand that the result is constant in."""
     return None if meta is None or isinstance(meta, type) else PUBLIC["zeros"](tuple(meta.shape), dtype=meta.dtype)
@@ -464,7 +471,7 @@ UNARY = [
         "o",
         "float",
     ),
-    ("lgamma", scipy_function("gammaln"), "lgamma", lambda c, g: (g * c.input(0).digamma(),), "0", "float"),
+    ("lgamma", log_gamma, "lgamma", lambda c, g: (g * c.input(0).digamma(),), "0", "float"),
     ("digamma", scipy_function("psi"), "digamma", lambda c, g: (g * c.input(0).polygamma(1),), "0", "float"),
     ("reciprocal", lambda x: 1 / x, "reciprocal", lambda c, g: (-g * (c.output() * c.output()),), "o", "float"),
     (
@@ -802,7 +809,8 @@ def hypot_expression(b, x, y):
 
 def atan2_slope(c, g):
     y, x = c.input(0), c.input(1)
-    r = g / (x * x + y * y)
+    size = x * x + y * y
+    r = where_of(size == 0, 0, g / size)
     return (r * x, -r * y)
 
 

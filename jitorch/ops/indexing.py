@@ -671,6 +671,8 @@ def gather(input, dim: int, index, *, sparse_grad: bool = False, out=None):
     if index._meta.numel == 0:
         index = index if index.dtype is int64 else index.to(int64)
     check_index(index, input.shape[dim] if input.ndim else 1, dim, error=OutOfRange, negative=False)
+    if out is not None and out.dtype is not input.dtype:
+        raise RuntimeError(f"Expected out tensor to have dtype {input.dtype.label.lower()}, but got {out.dtype.label.lower()} instead")
     result = apply(gather_op, (input, index), (dim,))
     return result if out is None else write_out(out, result)
 
@@ -1141,6 +1143,8 @@ def masked_fill(input, mask, value):
     if is_tensor(value):
         value = value if value.dtype is input.dtype else value.to(input.dtype)
     else:
+        if isinstance(value, complex) and not input.dtype.is_complex:
+            raise RuntimeError(f"value cannot be converted to type {input.dtype.label.lower()} without overflow")
         value = converted(value, input.dtype)
     return apply(masked_fill_op, (input, mask, value))
 

@@ -9,7 +9,7 @@ from ..graph.record import Meta, count
 from ..tensor import Tensor, check_writable, clone_of, from_array
 from .dispatch import METHODS, PUBLIC
 from .elementwise import inplace_of
-from .views import as_strided, sizes
+from .views import as_strided, sizes, strided_view
 
 
 def resize_(self, *size, memory_format=None):
@@ -43,9 +43,15 @@ def resize_as_(self, the_template, *, memory_format=None):
 def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
     """Make the tensor another name for source's memory (or an empty tensor)."""
     source = PUBLIC["empty"](0, dtype=self.dtype) if source is None else source
+    if isinstance(source, StorageView):
+        whole = PUBLIC["empty"](0, dtype=source._storage.meta.dtype)
+        whole._storage, whole._meta = source._storage, source._storage.meta
+        source = whole
+        if size is None:
+            size = (source._meta.numel,)
     if source.dtype is not self.dtype:
         raise RuntimeError(f"Could not set tensor of type {source.dtype.label} to a tensor of type {self.dtype.label}")
-    v = source if size is None else as_strided(source, tuple(size), tuple(stride or Meta(size, self.dtype).strides), storage_offset)
+    v = source if size is None else strided_view(source, size, stride or Meta(tuple(size), self.dtype).strides, storage_offset)
     changed()
     self._storage, self._meta = v._storage, v._meta
     return self

@@ -237,7 +237,7 @@ def not_empty(name: str):
     def check(m, dims):
         for d in dims:
             if m.shape[d] == 0:
-                if len(dims) == len(m.shape) > 0 and name in ("max", "min"):
+                if len(dims) == len(m.shape) > 0 and (name in ("max", "min") or len(dims) > 1):
                     raise RuntimeError(
                         f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
                         "Specify the reduction dim with the 'dim' argument."

@@ -60,10 +60,13 @@ def entropy_term_ir(b, x):
     )
 
 
+AIRY_LARGE = 104.0      # from here on it is less than any number of single or double precision that PyTorch gives
+
+
 def airy(x):
     import scipy.special
 
-    return scipy.special.airy(x)[0]
+    return np.where(x > AIRY_LARGE, 0, scipy.special.airy(np.minimum(x, AIRY_LARGE))[0])
 
 
 def spherical_bessel(x):
@@ -249,16 +252,19 @@ MANY = 1000
 
 
 def polynomial(name: str):
-    """SciPy's orthogonal polynomial (n, x) as PyTorch's (x, n): 0 for negative degrees."""
+    """SciPy's orthogonal polynomial (n, x) as PyTorch's (x, n): 0 for negative degrees and those that are no numbers, 1 for degree 0."""
 
     def call(x, n):
         import scipy.special
 
+        n = np.where(np.isfinite(n), n, -1)
         k = np.maximum(np.trunc(n), 0)
         f = getattr(scipy.special, name)
-        # whole degrees by recurrence, which takes as many steps; large ones by hypergeometric functions
-        value = f(k.astype(np.int64), x) if k.max(initial=0) <= MANY else f(k.astype(np.float64), x.astype(np.float64))
-        return np.where(n <= -1, 0, value).astype(x.dtype)
+        # whole degrees by recurrence, which takes as many steps; large ones by hypergeometric functions, where SciPy has them
+        if "hermite" in name:
+            k = np.where(k > MANY, MANY + k % 2, k)
+        value = f(k.astype(np.int64), x) if k.max(initial=0) <= MANY + 1 else f(k.astype(np.float64), x.astype(np.float64))
+        return np.where(n <= -1, 0, np.where(k == 0, 1, value)).astype(x.dtype)
 
     return call
 
@@ -269,6 +275,7 @@ def third_or_fourth(sign: int, shift: bool):
 
     def call(x, n):
         y = 2 * x - 1 if shift else x
+        n = np.where(np.isfinite(n), n, -1)
         k = np.maximum(np.trunc(n), 0)
         value = second(y, k) + sign * np.where(k > 0, second(y, k - 1), 0)
         return np.where(n <= -1, 0, value).astype(x.dtype)

@@ -74,6 +74,30 @@ def overlapping(m_shape, m_strides) -> bool:
     return False
 
 
+def strided_view(input, size, stride, storage_offset=None):
+    """`size` elements of the input's memory, `stride` apart, from `storage_offset` on (its own offset, if not given).
+
+    RuntimeError for what reaches outside of the memory.
+    """
+    size, stride = tuple(int(n) for n in size), tuple(int(n) for n in stride)
+    offset = input._meta.offset if storage_offset is None else int(storage_offset)
+    check_inside(size, stride, offset, input._storage.meta)
+    return as_strided(input, size, stride, offset)
+
+
+def check_inside(size: tuple, stride: tuple, offset: int, memory: Meta) -> None:
+    """RuntimeError for a strided geometry that is none, or that reaches outside of a contiguous memory."""
+    if offset < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {offset}")
+    if any(n < 0 for n in size):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
+    need = storage_size(strided_geometry(memory, size, stride, offset))
+    if need > memory.numel:
+        k = memory.dtype.itemsize
+        raise RuntimeError(f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {offset}, and itemsize {k} requiring a storage size "
+                           f"of {need * k} are out of bounds for storage of size {memory.numel * k}")
+
+
 def as_strided_vjp(ctx, g):
     """Gradient of a strided view: g written (or, where elements overlap, added) into zeros at the view's place."""
     shape, strides, offset = ctx.attrs
@@ -788,7 +812,8 @@ def diagonal_scatter(input, src, offset: int = 0, dim1: int = 0, dim2: int = 1):
 
 
 def strided_scatter(input, src, size, stride, storage_offset: int | None = None):
-    """A copy of input whose elements at a strided geometry are src's."""
+    """A copy of input whose elements at a strided geometry are src's. RuntimeError for what reaches outside of it."""
+    check_inside(tuple(size), tuple(stride), storage_offset or 0, Meta(input.shape, input.dtype))
     return written(input, src, Meta(tuple(size), input.dtype, tuple(stride), storage_offset or 0))
 
 
@@ -820,9 +845,7 @@ for _name, _function in (
     geometry_inplace(_name, _function)
 geometry_inplace(
     "as_strided_",
-    lambda self, size, stride, storage_offset=None: as_strided(
-        self, tuple(size), tuple(stride), self._meta.offset if storage_offset is None else storage_offset
-    ),
+    strided_view,
 )
 
 
@@ -901,6 +924,4 @@ PUBLIC["as_strided_copy"] = lambda input, size, stride, storage_offset=None: clo
 )
 PUBLIC["unsafe_chunk"] = METHODS["unsafe_chunk"] = chunk
 PUBLIC["unsafe_split"] = METHODS["unsafe_split"] = split
-METHODS["as_strided"] = PUBLIC["as_strided"] = lambda input, size, stride, storage_offset=None: as_strided(
-    input, tuple(size), tuple(stride), input._meta.offset if storage_offset is None else storage_offset
-)
+METHODS["as_strided"] = PUBLIC["as_strided"] = strided_view

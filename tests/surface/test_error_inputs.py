@@ -10,7 +10,7 @@ import pytest
 import jitorch
 
 torch = pytest.importorskip("torch")
-LEAST = 0.84        # of the inputs; what is left are `out=` tensors that overlap, and checks that cost a flush
+LEAST = 0.92        # of the inputs; what is left are `out=` tensors that overlap, and numbers where only tensors are allowed
 
 
 def converted(x):

@@ -1,0 +1,142 @@
+"""What programs were seen to find different from PyTorch: each case runs in both."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import jitorch
+
+torch = pytest.importorskip("torch")
+X = np.random.default_rng(0).normal(size=(2, 3, 9, 7)).astype("float32")
+NAN, INF = float("nan"), float("inf")
+
+
+def gradient(f):
+    def run(t, values):
+        x = t.tensor(values, requires_grad=True)
+        f(t, x).sum().backward()
+        return x.grad
+
+    return run
+
+
+def doubling(t):
+    class Double(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            x.mul_(2)
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    a = t.tensor([1.0, -2.0], requires_grad=True)
+    b = a.clone()
+    c = Double.apply(b)
+    assert c is b
+    b.sin().sum().backward()
+    return a.grad
+
+
+def written_view(t):
+    class Fill(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, number):
+            ctx.mark_dirty(x)
+            return x.fill_(number)
+
+        @staticmethod
+        def backward(ctx, g):
+            return t.zeros_like(g), None
+
+    a = t.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    b = a * 3
+    Fill.apply(b[0], 5.0)
+    b.square().sum().backward()
+    return [b, a.grad]
+
+
+CASES = {
+    "smoothed bilinear": lambda t: t.nn.functional.interpolate(t.tensor(X), size=(4, 5), mode="bilinear", antialias=True),
+    "smoothed bicubic": lambda t: t.nn.functional.interpolate(t.tensor(X), size=(20, 3), mode="bicubic", antialias=True, align_corners=True),
+    "smoothed by a factor": lambda t: t.nn.functional.interpolate(t.tensor(X), scale_factor=0.4, mode="bicubic", antialias=True),
+    "atan2 at zero": lambda t: gradient(lambda t, x: t.atan2(x, x))(t, [0.0, 1.0]),
+    "elu at nan": lambda t: gradient(lambda t, x: t.nn.functional.elu(x))(t, [NAN, -1.0, 1.0, -INF, INF]),
+    "lgamma": lambda t: t.tensor([-INF, INF, -1.0, 0.5]).lgamma(),
+    "hermite": lambda t: t.special.hermite_polynomial_h(t.tensor([0.5, NAN, 2.0]), t.tensor([NAN, 0.0, INF])),
+    "airy": lambda t: t.special.airy_ai(t.tensor([1e30, 1.0])),
+    "NumPy's functions": lambda t: [np.exp(t.tensor([1.0, 2.0])), np.multiply(t.tensor([1.0]), 2), np.ones(2) == t.ones(2), t.ones(2) + np.ones(2)],
+    "dirty": doubling,
+    "dirty view": written_view,
+    "batched gradients": lambda t: (lambda x: t.autograd.grad(x ** 2, x, t.eye(3), is_grads_batched=True)[0])(t.tensor([1.0, 2.0, 3.0], requires_grad=True)),
+    "sizes": lambda t: [t.tensor((1, *t.ones(2, 3).shape)), t.tensor(t.ones(2, 3).shape * 2), t.tensor((4,) + t.ones(2).shape)],
+    "set_": lambda t: t.empty(0).set_(t.arange(6.0).untyped_storage(), 1, (2, 2), (2, 1)),
+}
+
+
+def arrays(found):
+    return [np.asarray(x.detach().numpy()) for x in (found if isinstance(found, (list, tuple)) else [found])]
+
+
+@pytest.mark.parametrize("tier", ["reference", "compiled"])
+@pytest.mark.parametrize("name", CASES)
+def test_as_pytorch(name, tier):
+    with jitorch.config.using(tier=tier):
+        ours, theirs = arrays(CASES[name](jitorch)), arrays(CASES[name](torch))
+    assert len(ours) == len(theirs)
+    for mine, right in zip(ours, theirs, strict=True):
+        assert mine.shape == right.shape and mine.dtype == right.dtype
+        np.testing.assert_allclose(mine, right, rtol=2e-5, atol=2e-5, equal_nan=True)
+
+
+def test_sizes_stay_sizes():
+    size = jitorch.ones(2, 3).shape
+    assert all(isinstance(s, jitorch.Size) for s in ((1,) + size, size + (1,), size * 2, 2 * size, size[:1]))
+
+
+def function(t, backward):
+    class Mine(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * 2
+
+    Mine.backward = staticmethod(backward)
+    return Mine
+
+
+def twice(t):
+    f = function(t, t.autograd.function.once_differentiable(lambda ctx, g: ctx.saved_tensors[0] * g))
+    x = t.ones(2, requires_grad=True)
+    g, = t.autograd.grad(f.apply(x).sum(), x, create_graph=True)
+    return t.autograd.grad(g.sum(), x)
+
+
+WRONG = {
+    "too many gradients": lambda t: function(t, lambda ctx, g: (g, g)).apply(t.ones(2, requires_grad=True)).sum().backward(),
+    "another shape": lambda t: function(t, lambda ctx, g: t.ones(7)).apply(t.ones(2, requires_grad=True)).sum().backward(),
+    "called": lambda t: function(t, lambda ctx, g: g)()(t.ones(2)),
+    "differentiated twice": twice,
+    "as_strided outside": lambda t: t.ones(4).as_strided((2, 2), (200, 200)),
+    "as_strided before": lambda t: t.ones(4).as_strided((2,), (1,), -1),
+    "as_strided_ outside": lambda t: t.ones(4).as_strided_((9,), (1,)),
+    "scatter outside": lambda t: t.as_strided_scatter(t.ones(4, 4), t.ones(2, 2), (2, 2), (200, 200)),
+    "loss of other sizes": lambda t: t.nn.functional.mse_loss(t.ones(2, 3), t.ones(4, 5)),
+    "float of several": lambda t: float(t.ones(2)),
+    "places in floats": lambda t: t.sort(t.ones(3), out=(t.empty(3), t.empty(3))),
+    "smoothed in 3d": lambda t: t.nn.functional.interpolate(t.ones(1, 1, 4), size=2, mode="linear", antialias=True),
+    "interpolated matrix": lambda t: t.nn.functional.interpolate(t.ones(2, 3), 2),
+    "steps": lambda t: t.linspace(0, 3, 1.0),
+    "complex filler": lambda t: t.ones(2).masked_fill(t.tensor(True), 1j),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", WRONG)
+def test_errors(name):
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        WRONG[name](torch)
+    with pytest.raises(type(theirs.value)):
+        WRONG[name](jitorch)
