@@ -19,11 +19,12 @@ from ..dtypes import bool_
 from ..kernels.cpu import attention, codegen, contraction, executor, recurrence, scans, templates
 from ..kernels.cpu.codegen import Access, GroupView
 from .compiled import MAX_SLOTS, CompiledProgram, HostCall, KernelStep
+from .groups import Group, direct, layout, use_axes
 from .ir import Value
 from .lower import ALIASES, attend_operands, lower
 from .memory import PAST_CACHES, Buffer, Work, order, peak, plan_arena, regions, spare
 from .record import contiguous_strides, count
-from .schedule import Group, direct, schedule, use_axes
+from .schedule import schedule
 
 
 def build(program) -> CompiledProgram:
@@ -178,13 +179,6 @@ def base_of(v: Value) -> tuple[Value, list[Value]]:
         chain.append(v)
         v = v.args[0]
     return v, chain
-
-
-def layout(v: Value) -> tuple[tuple[int, ...], int]:
-    """Strides and offset of an operand in the buffer of what it stands over."""
-    if v.kind == "view":
-        return v.attrs
-    return contiguous_strides(v.shape), 0
 
 
 def group_work(g: Group, places: Places) -> Work:

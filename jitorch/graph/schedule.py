@@ -3,57 +3,20 @@
 A value joins the kernel of its earliest consumer if that kernel can compute it in its loops; other consumers then read it from memory.
 Kernels keep the position of their last value. Joining the earliest consumer keeps every edge between kernels pointing from a smaller
 position to a larger one, so no cycle can arise and the order of execution is the order of positions.
-
-A kernel loops over axes. Each of its values has a tuple that says which axis each of its dimensions runs along (None for size 1).
-Axes in `reduced` are reduced by the kernel; a kernel that reduces all of its axes may hold a second level: reductions within each row of the first (`inner`).
+Then kernels that read the same memory in the same way become one (siblings.py).
 """
 from __future__ import annotations
 
 from typing import Any
 
+from .groups import FUSABLE, MAX_OPERANDS, MAX_VALUES, Group, covers, is_unit_reshape, legal, may_store, under, use_axes
 from .ir import Value
 from .lower import ALIASES, SOURCES
-from .record import count
+from .siblings import merge
 
-MAX_VALUES = 256        # of one kernel: what LLVM compiles in well under a second
-MAX_OPERANDS = 28       # buffers of one kernel
 SMALL = 16              # how many times an operand goes into a value for which it counts as nothing
-ONE_ROW = 16384         # elements that one task may reduce by itself, when the whole tensor is the row
-FUSABLE = frozenset(("map", "reduce", "take"))
+CHEAP_CHAIN = 3         # simple operations that are computed again
 CHEAP = frozenset(("add", "sub", "mul", "neg", "cast", "copy", "where", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "maximum", "minimum", "abs"))
-
-
-class Group:
-    """A kernel in the making."""
-
-    def __init__(self, position: int):
-        self.position = position
-        self.sizes: list[int] = []
-        self.order: list[int] = []              # axes, outermost first
-        self.reduced: tuple[int, ...] = ()
-        self.inner: tuple[int, ...] = ()        # second level
-        self.nodes: dict[Value, tuple] = {}
-        self.reduce_axes: dict[Value, tuple] = {}
-        self.operands: set[int] = set()
-        self.core: Value | None = None          # a contraction: the other values are computed from its tiles
-
-    def axis(self, size: int, before: int | None = None) -> int:
-        self.sizes.append(size)
-        a = len(self.sizes) - 1
-        if before is None:
-            self.order.append(a)
-        else:
-            self.order.insert(self.order.index(before), a)
-        return a
-
-    def copy_axes(self):
-        return list(self.sizes), list(self.order), self.reduced, self.inner
-
-    def restore_axes(self, saved) -> None:
-        self.sizes, self.order, self.reduced, self.inner = saved
-
-    def __repr__(self) -> str:
-        return f"Group@{self.position}(axes={self.sizes}, reduced={self.reduced}, inner={self.inner}, {len(self.nodes)} values)"
 
 
 class Schedule:
@@ -94,6 +57,7 @@ def schedule(values: list[Value], wanted: list[Value]) -> Schedule:
         if outside:
             stored.add(v)
     steps.sort(key=lambda s: s.position if isinstance(s, Group) else s.index)
+    steps = merge(steps, wanted_set, stored, home, uses)
     return Schedule(steps, stored)
 
 
@@ -152,73 +116,24 @@ def join_consumers(v: Value, uses, home, wanted: bool, index: bool) -> list[Grou
     return [first] if first is not None and join(first, v, by_group[first], stores) else []
 
 
-def covers(groups: list[Group], uses, home) -> bool:
-    """Whether every use of a value is within its own groups and needs no buffer."""
-    for c, k, chain in uses:
-        for g in home.get(c) or (None,):
-            if g not in groups or not direct(c, k, chain):
-                return False
-    return True
-
-
-def direct(c: Value, k: int, chain) -> bool:
-    """Whether an operand can be a number in a register: not through a real reshape or view, and not as the table of a take."""
-    if c.kind not in FUSABLE or (c.kind == "take" and k == 0):
-        return False
-    return all(is_unit_reshape(a) for a in chain)
-
-
-def is_unit_reshape(a: Value) -> bool:
-    """A reshape that only adds or removes dimensions of size 1."""
-    if a.kind != "reshape":
-        return False
-    source = a.args[0]
-    return [n for n in a.shape if n != 1] == [n for n in source.shape if n != 1]
-
-
 def is_cheap(v: Value) -> bool:
-    """Worth computing again in each consumer: one simple operation on at most one array that memory holds anyway, and on small ones."""
+    """Worth computing again in each consumer: a few simple operations on at most one array, and on small ones. Memory holds that array instead of v."""
+    return 0 < cheap_length(v) <= CHEAP_CHAIN
+
+
+def cheap_length(v: Value) -> int:
+    """How many simple operations in a row make v from an array; 0 if it is made in another way."""
     if v.kind != "map" or v.name not in CHEAP:
-        return False
-    full = 0
-    for a in v.args:
-        while a.kind in ALIASES:
-            a = a.args[0]
-        if a.kind in ("const", "scalar", "iota"):
-            continue
-        if a.kind in FUSABLE:
-            if a.numel * SMALL > v.numel:
-                return False
+        return 0
+    length, full = 1, 0
+    for a in map(under, v.args):
+        if a.kind in ("const", "scalar", "iota") or (a.kind in FUSABLE and a.numel * SMALL <= v.numel):
             continue            # storing it is next to nothing
+        if a.kind in FUSABLE and (a.kind != "map" or a.name not in CHEAP or a.numel != v.numel):
+            return 0            # it is at hand in one place only
         full += a.numel == v.numel
-    return full <= 1
-
-
-# -- axes --------------------------------------------------------------------------------------------------------------
-def operand_axes(g: Group, c: Value, k: int, operand_shape) -> tuple:
-    """Along which axes the dimensions of operand k of c run."""
-    if c.kind == "reduce":
-        out, red = g.nodes[c], iter(g.reduce_axes[c])
-        dims = set(c.attrs)
-        return tuple((next(red) if i in dims else out[i]) for i in range(len(operand_shape)))
-    axes = g.nodes[c]
-    extra = len(axes) - len(operand_shape)
-    return tuple(None if n == 1 else axes[i + extra] for i, n in enumerate(operand_shape))
-
-
-def through(chain, axes) -> tuple:
-    """Axes of the value under unit reshapes, from the axes of the outermost of them."""
-    for a in chain:
-        running = iter([x for x, n in zip(axes, a.shape) if n != 1])
-        axes = tuple(None if n == 1 else next(running) for n in a.args[0].shape)
-    return axes
-
-
-def use_axes(g: Group, use) -> tuple | None:
-    c, k, chain = use
-    if not direct(c, k, chain):
-        return None
-    return through(chain, operand_axes(g, c, k, (chain[0] if chain else c.args[k]).shape))
+        length = max(length, 1 + cheap_length(a)) if length <= CHEAP_CHAIN else length
+    return length if full <= 1 else 0
 
 
 def start(g: Group, v: Value) -> None:
@@ -232,13 +147,6 @@ def start(g: Group, v: Value) -> None:
     else:
         g.nodes[v] = tuple(None if n == 1 else g.axis(n) for n in v.shape)
         g.core = v if v.kind == "contract" else None
-
-
-def may_store(g: Group, v: Value) -> bool:
-    """Is v computed once for each of its elements, so that g can write it?"""
-    own = {a for a in g.nodes[v] if a is not None}
-    everything = set(range(len(g.sizes)))
-    return own in (everything, everything - set(g.inner) - set(g.reduced)) or (bool(g.inner) and own == everything - set(g.inner))
 
 
 def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
@@ -340,39 +248,3 @@ def new_axis(g: Group, v: Value, axes, dim: int, size: int) -> int:
     """A new axis for a reduced dimension, placed in the loop order where the operand has it."""
     following = next((axes[i] for i in range(dim + 1, len(axes)) if axes[i] is not None), None)
     return g.axis(size, following)
-
-
-def legal(g: Group) -> bool:
-    """Can the kernel templates run this group?"""
-    if not g.reduced:
-        return True
-    whole = len(g.reduced) + len(g.inner) == len(g.sizes)
-    if g.inner:
-        return whole and not waits(g)       # nothing within the rows may wait for the reduction over all rows
-    if not whole:
-        return True
-    # everything is reduced: either nothing inside the loops waits for the result, or one task does it all
-    return count(g.sizes) <= ONE_ROW or not waits(g)
-
-
-def waits(g: Group) -> bool:
-    """Whether a value inside the loops depends on a reduction over everything."""
-    late: set[Value] = set()
-    for v in sorted(g.nodes, key=lambda n: n.index):
-        depends = any(under(a) in late for a in v.args)
-        if v.kind == "reduce" and set(a for a in g.reduce_axes[v] if a is not None) == set(g.reduced) and not any(
-                a is not None for a in g.nodes[v]):
-            late.add(v)
-            if depends:
-                return True
-        elif depends:
-            if any(a is not None for a in g.nodes[v]) or v.kind == "reduce":
-                return True
-            late.add(v)
-    return False
-
-
-def under(a: Value) -> Value:
-    while a.kind in ALIASES:
-        a = a.args[0]
-    return a

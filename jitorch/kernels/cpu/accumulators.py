@@ -23,18 +23,23 @@ class Turn:
     writes: list[tuple[Any, Access]]
     stored: list[tuple[Any, Access]] = field(default_factory=list)      # costly values that a later turn needs, put where that or a later one writes
     held: dict[Any, Access] = field(default_factory=dict)               # values that can be read from memory after this turn
+    across: list = field(default_factory=list)                          # reductions over all rows, of which each row adds its part
 
 
 class ReducingWriter(Writer):
-    def turns(self, stages, inside, level: set) -> list[Turn]:
+    line_of: dict[Any, str]     # reductions over all rows -> where the results of the elements of this line are added up
+
+    def turns(self, stages, inside, level: set, across=()) -> list[Turn]:
         """Runs through the elements, one for each stage of reductions and one for the writes that wait for them all; what is computed once is kept."""
         last = max((self.depth[v] for v in stages), default=-1)
         turns = [Turn([v for v in stages if self.depth[v] == d], [w for w in inside if self.depth[w[0]] == d]) for d in range(last + 1)]
         turns.append(Turn([], [w for w in inside if self.depth[w[0]] > last]))
+        for v in across:
+            turns[min(self.depth[v], last + 1)].across.append(v)
         known = {v for v in self.view.nodes if not any(a in level for a in self.view.axes_of[v] if a is not None)}
         needed = []
         for turn in turns:
-            needed.append(self.needed_for([*self.reduce_operands(turn.reduces), *(w[0] for w in turn.writes)], known))
+            needed.append(self.needed_for([*self.reduce_operands([*turn.reduces, *turn.across]), *(w[0] for w in turn.writes)], known))
             for v, access in turn.writes:
                 turn.held[v] = access
                 known.add(v)
@@ -68,6 +73,10 @@ class ReducingWriter(Writer):
             return "uint8" if v.dtype.name == "bool" else v.dtype.name
         return v.dtype.name
 
+    def line_dtype(self, v) -> str:
+        """What a reduction over all rows adds up a block of rows in."""
+        return "float32" if v.name == "sum" and v.dtype.name == "float32" else self.accumulator_dtype(v)
+
     def identity(self, v) -> str:
         dtype = self.accumulator_dtype(v)
         if v.name in IDENTITY:
@@ -88,8 +97,10 @@ class ReducingWriter(Writer):
             self.emit(f"{name}i = int64(-1)")
         return name
 
-    def reducing_line(self, reduces, stores, pointers, axis: int, first: str, last: str, scope, accumulators) -> None:
-        """The loop along one axis, from `first` to `last`: what it accumulates and what it stores. Sums go on in double after each block."""
+    def reducing_line(self, reduces, stores, pointers, axis: int, first: str, last: str, scope, accumulators, across=()) -> None:
+        """The loop along one axis, from `first` to `last`: what it accumulates and what it stores. Sums go on in double after each block.
+
+        across: reductions over all rows, which add up each element of the line by itself."""
         base = self.indent
         blocked = [v for v in reduces if v.name == "sum" and v.dtype.name == "float32"]
         if blocked:
@@ -99,10 +110,12 @@ class ReducingWriter(Writer):
             for v in blocked:
                 self.emit(f"{accumulators[v]}f = float32(0)")
         self.open_line("z, end" if blocked else f"{first}, {last}", axis)
-        inner = self.body(pointers, axis, "j", scope, [*self.reduce_operands(reduces), *(w[0] for w in stores)], [])
+        inner = self.body(pointers, axis, "j", scope, [*self.reduce_operands([*reduces, *across]), *(w[0] for w in stores)], [])
         load = self.loader(pointers, axis, "j", {})
         for v in reduces:
             self.accumulate(v, accumulators[v], self.operand(v, 0, inner, load), v in blocked)
+        for v, text in [(v, self.operand(v, 0, inner, load)) for v in across]:
+            self.emit(f"{self.line_of[v]}[j] = {COMBINE[v.name]}({self.line_of[v]}[j], {self.converted(v, text, self.line_dtype(v))})")
         for v, access in stores:
             self.store(access, pointers[self.tag_of(("out", access))], axis, "j", inner[v])
         if blocked:

@@ -1,12 +1,13 @@
 """From a scheduled group to the source of a kernel.
 
-Four loop shapes, all `kernel(args, lo, hi)` over [lo, hi) of their units: map, row, column and total, each in a file of its own (loops_*.py).
+Five loop shapes, all `kernel(args, lo, hi)` over [lo, hi) of their units: map, row, column, block and total, each in a file of its own (loops_*.py).
 The source holds no sizes: sizes and strides are words of the argument table. A stride of 0 or 1 along the innermost axis is part of the source.
 """
 from __future__ import annotations
 
 from .description import Access, GroupView, Kernel, iota_axes, operand_axes
 from .expressions import can_write
+from .loops_block import BlockWriter
 from .loops_column import ColumnWriter
 from .loops_map import MapWriter
 from .loops_row import RowWriter
@@ -25,6 +26,8 @@ def generate(view: GroupView) -> Kernel:
         if waits_for_total(view):
             return RowWriter(view).write([])
         return TotalWriter(view).write()
+    if any(v.kind == "reduce" and not any(a in view.reduced for a in view.reduce_axes[v]) for v in view.nodes):
+        return BlockWriter(view).write(kept)
     if view.order[-1] in view.reduced:
         return RowWriter(view).write(kept)
     return ColumnWriter(view).write(kept)

@@ -19,19 +19,19 @@ class RowWriter(ReducingWriter):
         row = product(view.sizes[a] for a in reduced)
         return self.kernel(product(view.sizes[a] for a in kept), CHUNK // max(1, row * self.cost()), False, "row")
 
-    def row_stages(self, kept, loops, scope, writes) -> None:
-        """The stages of one row, then what is written: used by the row shape and by rows within a total."""
+    def row_stages(self, kept, loops, scope, writes, across=()) -> None:
+        """The stages of one row, then what is written: used by the row shape, by rows within a total and by blocks of rows, which add up `across` rows."""
         view = self.view
         pointers = self.moved(self.base_pointers(), kept, "p")
         level = set(loops)
         stages = [v for v in view.nodes if v.kind == "reduce" and self.is_stage(v, level)]
         inside = [w for w in writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
         inside_ids = {id(w[1]) for w in inside}
-        turns = self.turns(stages, inside, level)
+        turns = self.turns(stages, inside, level, across)
         row_load = self.loader(pointers, None, "0", {})
         for d, turn in enumerate(turns):
             self.row_values(scope, row_load, d, level)
-            if turn.reduces:
+            if turn.reduces or turn.across:
                 self.reduce_loop(turn, loops, pointers, scope)
             elif turn.writes:
                 self.write_loop(turn.writes, loops, pointers, scope)
@@ -70,13 +70,18 @@ class RowWriter(ReducingWriter):
             self.place_loop(v, accumulators[v], pointers, loops[-1], "uint64(0)", self.size(loops[-1]), scope)
             scope[v] = self.end_accumulator(v, accumulators[v])
         reduces = [v for v in reduces if v.name not in PLACES]
-        if not reduces and not writes and not turn.stored:
+        if not reduces and not writes and not turn.stored and not turn.across:
             return
         pointers, axis = self.open_loops(loops, pointers, "q")
-        self.reducing_line(reduces, [*writes, *turn.stored], pointers, axis, "uint64(0)", self.size(axis), scope, accumulators)
+        self.open_across(turn.across, loops)
+        self.reducing_line(reduces, [*writes, *turn.stored], pointers, axis, "uint64(0)", self.size(axis), scope, accumulators, turn.across)
         self.indent = base
         for v in reduces:
             scope[v] = self.end_accumulator(v, accumulators[v])
+
+    def open_across(self, across, loops) -> None:
+        """Where reductions over all rows add up the line that the outer loops are at."""
+        assert not across
 
     def write_loop(self, writes, loops, pointers, scope) -> None:
         base = self.indent
