@@ -149,3 +149,31 @@ def layout(v: Value) -> tuple[tuple[int, ...], int]:
     if v.kind == "view":
         return v.attrs
     return contiguous_strides(v.shape), 0
+
+
+def walks_of(g: Group, values=None):
+    """Every operand of a kernel's values that is no number: (value, operand number, what is in memory, walk)."""
+    for v in g.nodes if values is None else values:
+        for k, a in enumerate(v.args):
+            base = under(a)
+            if base.kind not in ("const", "scalar", "iota"):
+                strides, offset = layout(a)
+                yield v, k, base, (offset, strides_by_axis(operand_axes(g, v, k, a.shape), strides, a.shape))
+
+
+def strides_by_axis(axes, strides, shape) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for axis, s, n in zip(axes, strides, shape):
+        if axis is not None and n != 1 and s:
+            found[axis] = found.get(axis, 0) + s
+    return found
+
+
+def lies_along(g: Group, v: Value) -> bool:
+    """Whether all that v reads lies along the innermost axis, and its place in a buffer does, so that loops of any kind suit it."""
+    if not g.order:
+        return True
+    last = g.order[-1]
+    if v.kind == "map" and v.attrs and strides_by_axis(g.nodes[v], v.attrs[2], v.shape).get(last, 0) not in (0, 1):
+        return False
+    return v is g.core or all(walk[1].get(last, 0) in (0, 1) for _, k, base, walk in walks_of(g, (v,)) if base not in g.nodes and (v.kind != "take" or k))

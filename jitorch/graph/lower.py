@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import gcd
 from typing import Any
 
-from ..dtypes import bool_, float64, int64
+from ..dtypes import INT, bool_, float64, int64
 from ..kernels.cpu import scans
 from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_write
 from .ir import Builder, Value
@@ -58,9 +58,22 @@ class CanonicalBuilder(Builder):
 def rewrite_map(b, kind, name, args, shape, dtype, attrs):
     """Operands lose their expansion: maps broadcast by themselves. The shape must not depend on it."""
     stripped = tuple(strip_expand(a) for a in args)
-    if name == "cast" and stripped[0].dtype is dtype and stripped[0].shape == shape:
-        return stripped[0]
+    first = stripped[0]
+    if name == "cast" and first.dtype is dtype and first.shape == shape:
+        return first
+    if name == "cast" and first.kind == "map" and first.name == "cast" and is_widened(first, dtype) and first.args[0].shape == shape:
+        return first.args[0]
+    if name == "sub" and first.kind == "map" and first.name == "add" and dtype.category == INT and stripped[1] in first.args:
+        rest = first.args[1 - first.args.index(stripped[1])]        # integers wrap around, so this is exact
+        if rest.shape == shape:
+            return rest
     return side_by_side(b, *stripped) or stripped if name == "add" else stripped
+
+
+def is_widened(v: Value, dtype) -> bool:
+    """Whether a cast has given an integer of `dtype` more bits."""
+    source = v.args[0].dtype
+    return source is dtype and source.category == v.dtype.category == INT and v.dtype.itemsize > source.itemsize
 
 
 def strip_expand(v: Value) -> Value:

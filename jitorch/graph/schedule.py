@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from .groups import FUSABLE, MAX_OPERANDS, MAX_VALUES, Group, covers, is_unit_reshape, legal, may_store, under, use_axes
+from .groups import (
+    FUSABLE,
+    MAX_OPERANDS,
+    MAX_VALUES,
+    Group,
+    covers,
+    is_unit_reshape,
+    legal,
+    lies_along,
+    may_store,
+    under,
+    use_axes,
+)
 from .ir import Value
 from .lower import ALIASES, SOURCES
 from .siblings import merge
@@ -172,7 +184,8 @@ def join(g: Group, v: Value, uses, stores: bool, index: bool = False) -> bool:
     if v.kind == "contract":
         g.core = v
     g.nodes[v] = axes
-    if not legal(g) or (stores and not may_store(g, v)):
+    across = g.core is not None and not all(lies_along(g, n) for n in (g.nodes if g.core is v else (v,)))     # tiles are computed from in rows
+    if across or not legal(g) or (stores and not may_store(g, v)):
         del g.nodes[v]
         g.reduce_axes.pop(v, None)
         g.restore_axes(saved)

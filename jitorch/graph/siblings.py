@@ -12,12 +12,13 @@ from .groups import (
     Group,
     covers,
     direct,
-    layout,
     legal,
+    lies_along,
     may_store,
-    operand_axes,
+    strides_by_axis,
     under,
     use_axes,
+    walks_of,
 )
 from .ir import Value
 from .lower import ALIASES, SOURCES
@@ -45,7 +46,7 @@ def merge(steps: list, wanted: set[Value], stored: set[Value], home: dict[Value,
                 home[v] = list(dict.fromkeys(a if x is g else x for x in home[v]))
             a.__dict__.update(both.__dict__, position=position)
             gone.add(id(g))
-            for v in [v for v in a.nodes if v in stored and v not in wanted and not (v.kind == "map" and v.attrs) and covers([a], uses[v], home)]:
+            for v in [v for v in a.nodes if v in stored and v not in wanted and not is_part(v) and covers([a], uses[v], home)]:
                 stored.discard(v)           # nobody else reads it any more
             g, walks = a, whole_walks(a, stored)
             break
@@ -77,24 +78,6 @@ def whole_walks(g: Group, stored: set[Value]) -> dict[Value, list[Walk]]:
     for v, axes in g.nodes.items():
         if v in stored and len([a for a in axes if a is not None]) == len(g.sizes) and not v.attrs:
             found.setdefault(v, []).append((0, strides_by_axis(axes, contiguous_strides(v.shape), v.shape)))
-    return found
-
-
-def walks_of(g: Group):
-    """Every operand of a kernel's values that is no number: (value, operand number, what is in memory, walk)."""
-    for v in g.nodes:
-        for k, a in enumerate(v.args):
-            base = under(a)
-            if base.kind not in ("const", "scalar", "iota"):
-                strides, offset = layout(a)
-                yield v, k, base, (offset, strides_by_axis(operand_axes(g, v, k, a.shape), strides, a.shape))
-
-
-def strides_by_axis(axes, strides, shape) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for axis, s, n in zip(axes, strides, shape):
-        if axis is not None and n != 1 and s:
-            found[axis] = found.get(axis, 0) + s
     return found
 
 
@@ -137,7 +120,7 @@ def merged(a: Group, b: Group, of_a, of_b, stored: set[Value]) -> Group | None:
     g.nodes = dict(sorted(g.nodes.items(), key=lambda item: item[0].index))
     if not in_registers(g) or not all(may_store(g, v) for v in g.nodes if v in stored):
         return None
-    if not (legal_across(g) if g.across else legal(g)) or not runs_side_by_side(g):
+    if not (legal_across(g) if g.across else legal(g)) or (g.reduced and not all(lies_along(g, v) for v in g.nodes)):
         return None
     return g
 
@@ -192,19 +175,21 @@ def legal_across(g: Group) -> bool:
     return columns <= COLUMNS and count(g.sizes) >= ROWS * columns
 
 
-def runs_side_by_side(g: Group) -> bool:
-    """Whether every operand lies along the innermost axis, so that no loop that suits one half is wrong for the other."""
-    last = g.order[-1]
-    return all(walk[1].get(last, 0) in (0, 1) for v, k, _, walk in walks_of(g) if v.kind != "take" or k)
-
-
 # -- when ----------------------------------------------------------------------------------------------------------------
 def place(a: Group, b: Group, stored: set[Value], home, uses) -> int | None:
     """The position that the kernel for both may take: one of theirs."""
     before, after = -1, None
-    fixed = set()
     for g in (a, b):
         for v in g.nodes:
+            for other, earlier in overlapping(v) if is_part(v) else ():
+                m = home[other][0]
+                if m is not a and m is not b:
+                    if earlier:
+                        before = max(before, position_of(m))
+                    else:
+                        after = position_of(m) if after is None else min(after, position_of(m))
+                elif m is not g:
+                    return None         # one kernel has no order
             for x in v.args:
                 base = under(x)
                 if base.kind not in SOURCES:
@@ -217,11 +202,35 @@ def place(a: Group, b: Group, stored: set[Value], home, uses) -> int | None:
                     for reader in home.get(c) or [c]:
                         if reader is not a and reader is not b:
                             after = position_of(reader) if after is None else min(after, position_of(reader))
-            if v.attrs and v.kind == "map":
-                fixed.add(g.position)       # parts of a buffer are written in order
     for position in (b.position, a.position):
-        if before < position and (after is None or position < after) and fixed <= {position}:
+        if before < position and (after is None or position < after):
             return position
     return None
+
+
+def is_part(v: Value) -> bool:
+    """Whether a value is written into a part of a buffer that others are written into as well."""
+    return v.kind == "map" and bool(v.attrs)
+
+
+def overlapping(v: Value):
+    """The other parts of v's buffer that may cover some of the same elements, and whether they are written before v."""
+    _, target, strides, offset = v.attrs
+    parts = [a for a in target.args if is_part(a) and a.attrs[1] is target]
+    for other in parts:
+        if other is not v and (other.attrs[2] != strides or meet(strides, other.shape, v.shape, offset - other.attrs[3])):
+            yield other, parts.index(other) < parts.index(v)
+
+
+def meet(strides, one, other, distance: int) -> bool:
+    """Whether two strided regions whose starts are `distance` apart have an element in common: strides times steps that add up to it."""
+    axes = sorted(((s, n, m) for s, n, m in zip(strides, one, other, strict=True) if s), key=lambda axis: -axis[0])
+    reach = [sum(s * (max(n, m) - 1) for s, n, m in axes[i:]) for i in range(len(axes) + 1)]
+    left = {distance}
+    for i, (s, n, m) in enumerate(axes):
+        left = {d - s * t for d in left for t in range(-((reach[i + 1] - d) // s), (d + reach[i + 1]) // s + 1) if 1 - m <= t <= n - 1}
+        if len(left) > 64:
+            return True
+    return 0 in left
 
 

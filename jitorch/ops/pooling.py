@@ -6,11 +6,12 @@ is a composition: a sum over the windows, which are a view.
 
 from __future__ import annotations
 
+from itertools import product
 from math import prod
 
 import numpy as np
 
-from ..dtypes import BOOL, FLOAT, int64
+from ..dtypes import BOOL, FLOAT, int32, int64
 from ..graph.record import Meta, contiguous_strides
 from ..tensor import from_array
 from .dispatch import PUBLIC, Op, apply
@@ -149,48 +150,73 @@ def position_grid(sizes, kernel, stride, padding, dilation, out) -> np.ndarray:
 
 
 def max_pool_lower(b, x, kernel, stride, padding, dilation, out):
+    """Where the largest element is, is found as steps from the window's start: they fit 32 bits."""
     n = len(kernel)
     lead, sizes = x.shape[:-n], x.shape[-n:]
     need = window_sizes(kernel, stride, dilation, out)
     big = [max(m + p, t) for m, p, t in zip(sizes, padding, need, strict=False)]
-    if list(sizes) != big:
+    start, narrow = window_start(b, len(lead), sizes, stride, padding, out)
+    padded = list(sizes) != big
+    if padded:
         strides = contiguous_strides((*lead, *big))
         offset = sum(p * s for p, s in zip(padding, strides[-n:], strict=False))
         x = b.place(lowest(x.dtype), (*lead, *big), [(x, strides, offset)], x.dtype)
     strides = contiguous_strides(x.shape)
-    windows = b.strided(
-        x,
-        (*lead, *out, *kernel),
-        (
-            *strides[:-n],
-            *(s * t for s, t in zip(strides[-n:], stride, strict=False)),
-            *(s * d for s, d in zip(strides[-n:], dilation, strict=False)),
-        ),
-        0,
-    )
+    between = [s * t for s, t in zip(strides[-n:], stride, strict=False)]
+    within = [s * d for s, d in zip(strides[-n:], dilation, strict=False)]
+    windows = b.strided(x, (*lead, *out, *kernel), (*strides[:-n], *between, *within), 0)
     k, rank = len(lead), len(lead) + 2 * n
-    dims = range(k + n, rank)
-    best = b.reduce("max", windows, dims)
-    flat, inside = None, None
-    for i, (m, s, p, d) in enumerate(zip(sizes, stride, padding, dilation, strict=False)):
-        at = (
-            b.iota(only(rank, k + i, out[i]), k + i) * s + b.iota(only(rank, k + n + i, kernel[i]), k + n + i) * d
-        ) - p
-        flat = at if flat is None else flat * m + at
-        if list(sizes) != big:
-            ok = (at >= 0) & (at < m)
-            inside = ok if inside is None else inside & ok
-    hit = windows.eq(best)
-    far = prod(sizes)
-    position = b.where(hit, flat, far)
-    if x.dtype.category == FLOAT:  # the last NaN wins
-        position = b.where(b.map("isnan", windows), -1 - flat, position)
-    if inside is not None:
-        position = b.where(inside, position, far)
-    index = b.reduce("min", position, dims)
-    index = b.where(index < 0, -1 - index, index)
-    shape = (*lead, *out)
-    return b.reshape(best, shape), b.reshape(index, shape)
+    dims, shape = range(k + n, rank), (*lead, *out)
+    best = b.reshape(b.reduce("max", windows, dims), shape)
+    real = x.dtype.category == FLOAT
+    moves = [d * step for d, step in zip(dilation, contiguous_strides(sizes), strict=False)]
+    if prod(kernel) <= TAPS:
+        steps = b.const(0, narrow)
+        for i, (o, s, p, d) in enumerate(zip(out, stride, padding, dilation, strict=False)):
+            for tap in range(-(-p // d)):       # what is in the padding is no place, even if all of the window is as small
+                at = b.iota(only(k + n, k + i, o), k + i) * s + (tap * d - p)
+                steps = steps + b.where(at < 0, b.const(moves[i], narrow), 0)
+        largest = None
+        for tap in np.ndindex(*kernel):
+            seen = b.strided(x, shape, (*strides[:-n], *between), sum(t * w for t, w in zip(tap, within, strict=False)))
+            if largest is None:
+                largest = seen
+                continue
+            better = seen > largest
+            if real:                            # the last NaN wins
+                better = better | b.map("isnan", seen)
+            steps = b.where(better, b.const(sum(t * v for t, v in zip(tap, moves, strict=False)), narrow), steps)
+            largest = b.where(better, seen, largest)
+    else:
+        place, inside = b.const(0, narrow), None
+        for i, (m, s, p, d) in enumerate(zip(sizes, stride, padding, dilation, strict=False)):
+            tap = b.iota(only(rank, k + n + i, kernel[i]), k + n + i)
+            place = place + b.cast(tap, narrow) * moves[i]
+            if padded:
+                at = b.iota(only(rank, k + i, out[i]), k + i) * s + tap * d - p
+                ok = (at >= 0) & (at < m)
+                inside = ok if inside is None else inside & ok
+        far = prod(sizes)
+        position = b.where(windows.eq(b.reduce("max", windows, dims)), place, far)
+        if real:
+            position = b.where(b.map("isnan", windows), -1 - place, position)
+        if inside is not None:
+            position = b.where(inside, position, far)
+        steps = b.reshape(b.reduce("min", position, dims), shape)
+        steps = b.where(steps < 0, -1 - steps, steps)
+    return best, b.expand(start + b.cast(steps, int64), shape)
+
+
+TAPS = 16               # elements of a window, and steps of its stride, that are written out one by one
+
+
+def window_start(b, lead: int, sizes, stride, padding, out):
+    """The flat index at which each window starts (negative in the padding), and the integers that steps from there fit."""
+    start = None
+    for i, (s, p, o, step) in enumerate(zip(stride, padding, out, contiguous_strides(sizes), strict=False)):
+        at = (b.iota(only(lead + len(out), lead + i, o), lead + i) * s - p) * step
+        start = at if start is None else start + at
+    return start, int32 if prod(sizes) < 2**31 else int64
 
 
 def only(rank: int, dim: int, size: int) -> list[int]:
@@ -198,22 +224,15 @@ def only(rank: int, dim: int, size: int) -> list[int]:
 
 
 def max_pool_vjp(ctx, g, _):
-    kernel, stride, padding, dilation, out = ctx.attrs
     shape = tuple(ctx.metas[0].shape)
-    tiles = (
-        stride == kernel
-        and not any(padding)
-        and all(d == 1 or k == 1 for d, k in zip(dilation, kernel, strict=False))
-        and all(o * k <= m for o, k, m in zip(out, kernel, shape[-len(out) :], strict=False))
-    )
-    return (apply(max_pool_backward_op, (g, ctx.output(1)), (shape, len(out), kernel if tiles else None)),)
+    return (apply(max_pool_backward_op, (g, ctx.output(1)), (shape, len(ctx.attrs[-1]), ctx.attrs[:-1])),)
 
 
-# attrs: the shape of what was pooled, how many dimensions were, and the kernel where windows are tiles (each element is
-# in one at most)
+# attrs: the shape of what was pooled, how many dimensions were, and (kernel, stride, padding, dilation), None where
+# windows are not all alike
 
 
-def backward_reference(g, index, shape, n, tiles):
+def backward_reference(g, index, shape, n, windows):
     plane = prod(shape[-n:])
     lead = prod(shape[:-n])
     out = np.zeros((lead, plane), g.dtype)
@@ -222,30 +241,56 @@ def backward_reference(g, index, shape, n, tiles):
     return out.reshape(shape)
 
 
-def backward_lower(b, g, index, shape, n, tiles):
+def backward_lower(b, g, index, shape, n, windows):
+    """Each element looks which of the windows that see it have found it the largest, if those are few: for all elements
+    that lie alike in the steps of the windows at once. Otherwise every window writes to its place."""
     lead, sizes, out = shape[:-n], shape[-n:], g.shape[-n:]
     k = len(lead)
-    if tiles is None:
+    if windows is None or prod(windows[0]) > TAPS or prod(windows[1]) > TAPS or not prod(g.shape):
         rank, linear = len(shape), b.cast(index, int64)
         for d, step in enumerate(contiguous_strides(shape)[:k]):
             if shape[d] != 1:
                 linear = linear + b.iota(only(rank, d, shape[d]), d) * step
         return b.scatter("add", b.full(shape, 0, g.dtype), linear, g)
-    split = (*lead, *(s for o in out for s in (o, 1)))
-    rank, flat = len(split), None
-    for i, (o, t, m) in enumerate(zip(out, tiles, sizes, strict=False)):
-        at = b.iota(only(rank, k + 2 * i, o), k + 2 * i) * t + b.iota(only(rank, k + 2 * i + 1, t), k + 2 * i + 1)
-        flat = at if flat is None else flat * m + at
-    value = b.where(b.reshape(index, split).eq(flat), b.reshape(g, split), 0)
-    if all(o * t == m for o, t, m in zip(out, tiles, sizes, strict=False)):
-        return b.reshape(value, shape)
-    strides = contiguous_strides(shape)
-    return b.place(
-        0,
-        shape,
-        [(value, (*strides[:k], *(v for s, t in zip(strides[k:], tiles, strict=False) for v in (s * t, s))), 0)],
-        g.dtype,
-    )
+    kernel, stride, padding, dilation = windows
+    start, narrow = window_start(b, k, sizes, stride, padding, out)
+    steps = b.cast(index - start, narrow)
+    phases = [axis_phases(*axis) for axis in zip(sizes, kernel, stride, padding, dilation, out, strict=True)]
+    # what the windows say, with windows that say nothing all around, so that each element finds as many
+    before = [max([0, *(-low for _, _, taps in axis for _, low in taps)]) for axis in phases]
+    after = [max([0, *(low + size - o for _, size, taps in axis for _, low in taps)]) for axis, o in zip(phases, out, strict=True)]
+    if any(before) or any(after):
+        wide = (*lead, *(f + o + a for f, o, a in zip(before, out, after, strict=True)))
+        inside = sum(f * s for f, s in zip(before, contiguous_strides(wide)[k:], strict=True))
+        g, steps = (b.place(0, wide, [(v, contiguous_strides(wide), inside)], v.dtype) for v in (g, steps))
+    strides, across = contiguous_strides(shape), contiguous_strides(g.shape)
+    moves = [d * step for d, step in zip(dilation, contiguous_strides(sizes), strict=True)]
+    pieces = []
+    for phase in product(*phases):
+        extent = (*lead, *(size for _, size, _ in phase))
+        if not prod(extent):
+            continue
+        total = b.const(0, g.dtype)
+        for found in product(*(reversed(taps) for _, _, taps in phase)):
+            offset = sum((f + low) * s for f, (_, low), s in zip(before, found, across[k:], strict=True))
+            said, given = (b.strided(v, extent, across, offset) for v in (steps, g))
+            here = sum(tap * move for (tap, _), move in zip(found, moves, strict=True))
+            part = b.where(said.eq(here), given, 0)
+            total = part if total.kind == "const" else total + part
+        between = (*strides[:k], *(s * t for s, t in zip(strides[k:], stride, strict=True)))
+        offset = sum(first * s for (first, _, _), s in zip(phase, strides[k:], strict=True))
+        pieces.append((b.expand(total, extent), between, offset))
+    return b.place(None, shape, pieces, g.dtype)
+
+
+def axis_phases(m: int, k: int, s: int, p: int, d: int, o: int) -> list[tuple[int, int, list[tuple[int, int]]]]:
+    """The places of an axis of m elements, s apart: (the first, how many, [(a tap that sees them, the number of the window
+    whose tap sees the first)])."""
+    found = []
+    for first in range(min(s, m)):
+        taps = [(t, (first + p - t * d) // s) for t in range(k) if (first + p - t * d) % s == 0]
+        found.append((first, -(-(m - first) // s), taps))
+    return found
 
 
 def backward_vjp(ctx, g):
@@ -268,7 +313,7 @@ max_pool_op = Op(
 )
 max_pool_backward_op = Op(
     "max_pool_backward",
-    infer=lambda g, index, shape, n, tiles: Meta(shape, g.dtype),
+    infer=lambda g, index, shape, n, windows: Meta(shape, g.dtype),
     reference=backward_reference,
     lower=backward_lower,
     vjp=backward_vjp,

@@ -105,6 +105,11 @@ def past_caches_family(n):
     build.PAST_CACHES = before
 
 
+def blocks_family(x):
+    rows = x * x.sum(1, keepdim=True)
+    return rows, x.sum(0), x.amax(0) + 1, (x > 0).any(0)
+
+
 def gradient(function, *xs):
     leaves = [x.detach().requires_grad_(True) for x in xs]
     function(*leaves).backward(torch.ones(()))
@@ -156,8 +161,11 @@ FAMILIES = {
     "embedding, backward": lambda n: gradient(lambda w: F.embedding(whole(9, high=n), w).sum(), floats(n, 6)),
     "cross entropy": lambda n: [F.cross_entropy(floats(5, n), whole(5, high=n)),
                                 *gradient(lambda x: F.cross_entropy(x, whole(5, high=n)), floats(5, n))],
+    "rows and sums over all rows": lambda n: blocks_family(floats(131, n)),
     "pooling": lambda n: [F.max_pool2d(floats(2, 3, n + 1, n + 1), 2) if n < 100 else floats(n),
-                          *gradient(lambda x: F.max_pool2d(x, 2).sum(), floats(2, n % 9 + 2, 9, 11))],
+                          *gradient(lambda x: F.max_pool2d(x, 2).sum(), floats(2, n % 9 + 2, 9, 11)),
+                          *gradient(lambda x: F.max_pool2d(x, 2).sum(), floats(2, n % 9 + 2, 8, 2 * n)),
+                          *gradient(lambda x: F.max_pool2d(x, 3, 2, 1).sum(), floats(2, n % 9 + 2, 9, n + 1))],
     "products": lambda n: [floats(n, 5) @ floats(5, n), floats(5, n) @ floats(n, 5), floats(3, n, 7) @ floats(3, 7, 9), floats(n, n) @ floats(n),
                            floats(5, n).t() @ floats(5, 9), floats(9, n) @ floats(17, n).t(), floats(n, 9).t() @ floats(17, n).t(),
                            F.gelu(F.linear(floats(n, 21), floats(18, 21), floats(18))), floats(n, 5).double() @ floats(5, n).double()],

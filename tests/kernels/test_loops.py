@@ -131,6 +131,45 @@ def test_a_value_of_a_row_is_not_put_into_the_loop_before():
     np.testing.assert_array_equal(x.grad.numpy(), t.grad.numpy())
 
 
+WINDOWS = [((2, 2), {}), ((2, 3), {}), ((3, 3), {"stride": 2, "padding": 1}), ((3, 2), {"stride": (1, 2), "padding": 1}), ((2, 2), {"stride": 3}),
+           ((2, 2), {"stride": 1, "dilation": 2}), ((3, 3), {"stride": 2, "ceil_mode": True}), ((5, 5), {"stride": 3, "padding": 2}),
+           ((4, 4), {"stride": 4, "ceil_mode": True})]
+
+
+@pytest.mark.parametrize("kernel, how", WINDOWS)
+@pytest.mark.parametrize("contents", ["normal", "equal", "nan", "lowest"])
+def test_max_pooling_and_its_gradient(kernel, how, contents):
+    real = pytest.importorskip("torch")
+    for shape in ((2, 3, 12, 40), (1, 2, 9, 11)):
+        a = rng.standard_normal(shape).astype("float32")
+        if contents == "equal":
+            a = np.round(a)
+        elif contents == "nan":
+            a[a > 1] = np.nan
+        elif contents == "lowest":
+            a[a < 0.7] = -np.inf
+        x, t = made(a).requires_grad_(), real.from_numpy(a).requires_grad_()
+        values, index = F.max_pool2d(x, kernel, return_indices=True, **how)
+        expected, places = real.nn.functional.max_pool2d(t, kernel, return_indices=True, **how)
+        g = rng.standard_normal(tuple(expected.shape)).astype("float32")
+        expected.backward(real.from_numpy(g))
+        values.backward(made(g))
+        np.testing.assert_array_equal(values.detach().numpy(), expected.detach().numpy())
+        np.testing.assert_array_equal(index.numpy(), places.numpy())
+        np.testing.assert_allclose(x.grad.numpy(), t.grad.numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_max_pooling_s_gradient_writes_its_elements_in_one_kernel():
+    from tests.test_engine import kernels
+    x, g = made(np.ones((4, 3, 12, 12), np.float32)).requires_grad_(), made(np.ones((4, 3, 6, 6), np.float32))
+
+    def step():
+        x.grad = None
+        F.max_pool2d(x, 2).backward(g)
+        return x.grad
+    assert kernels(step) == 1
+
+
 # -- extremes ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64", "uint8"])
 def test_places_of_extremes(dtype):

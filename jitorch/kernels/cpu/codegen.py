@@ -1,7 +1,8 @@
 """From a scheduled group to the source of a kernel.
 
 Five loop shapes, all `kernel(args, lo, hi)` over [lo, hi) of their units: map, row, column, block and total, each in a file of its own (loops_*.py).
-The source holds no sizes: sizes and strides are words of the argument table. A stride of 0 or 1 along the innermost axis is part of the source.
+The source holds no sizes: sizes and strides are words of the argument table. A stride of 0 or 1, or of 2 to 4, along the
+innermost axis is part of the source.
 """
 from __future__ import annotations
 

@@ -431,6 +431,9 @@ class FinishWriter(Writer):
         head = "def kernel(table, tile0, step, batch, row, have, column, cols, unused, unused2):\n    args = table_at(table)"
         return panels.SIGNATURE + "\n".join([head, *self.head, *self.lines]) + "\n"
 
+    def neighbours(self) -> dict[str, tuple[str, int]]:
+        return {}           # columns of a tile may have several axes
+
     def rows(self) -> tuple[dict[str, str], int]:
         """A pointer to the row of every access, and how many columns lie side by side in all of them (0: all)."""
         c, rows, runs = self.c, {}, []

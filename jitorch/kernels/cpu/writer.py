@@ -9,6 +9,7 @@ from .expressions import FLOATS, SUFFIX, cast, expression, literal
 
 INFINITE = (float("inf"), float("-inf"))
 CHUNK = 16384           # elements of a task, roughly
+SHORT_STRIDES = range(2, 5)     # along the innermost axis, these are part of the source, too: LLVM can load vectors and sort their elements
 HEAVY = frozenset(("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"))
 
 
@@ -33,6 +34,7 @@ class Writer:
         self.turned: set[str] = set()           # accesses that are read from a tile on the stack, where the innermost axis has a unit stride
         self.indent = 1
         self.depth = self.dependence()
+        self.beside = self.neighbours()         # accesses by their tags -> the access whose pointer they share, and how far behind it they are
 
     # words and names
     def named_word(self, name: str, *what, signed: bool = False) -> str:
@@ -114,19 +116,41 @@ class Writer:
         """All pointers moved along `axes` by their current indices; the tables of takes stay."""
         tables = {self.tag_of((v, 0)) for v in self.view.nodes if v.kind == "take"}
         accesses = self.all_accesses()
-        return {t: p if t in tables else self.advance(p, t, accesses[t], axes, prefix) for t, p in pointers.items()}
+        found = {t: p if t in tables else self.advance(p, t, accesses[t], axes, prefix) for t, p in pointers.items() if t not in self.beside}
+        return found | {t: found[self.beside[t][0]] for t in pointers if t in self.beside}
 
     def base_pointers(self) -> dict:
-        """Every access's tag -> the pointer to its start."""
-        return {tag: self.pointer(access, tag) for tag, access in self.all_accesses().items()}
+        """Every access's tag -> the pointer to its start, or that of the one it is beside."""
+        accesses = self.all_accesses()
+        return {tag: self.pointer(accesses[lead], lead) for tag, lead in ((tag, self.beside.get(tag, (tag,))[0]) for tag in accesses)}
+
+    def neighbours(self) -> dict[str, tuple[str, int]]:
+        """Accesses that run through one buffer a few elements apart, each in the gaps of the other (two taps of a pooling window): with one
+        pointer for both, LLVM loads or stores whole vectors of them and sorts their elements."""
+        found: dict[str, tuple[str, int]] = {}
+        leads: dict[tuple, tuple[str, int]] = {}
+        last = self.view.order[-1] if self.view.order else None
+        for tag, access in sorted(self.all_accesses().items(), key=lambda item: (item[1].offset, item[0])):
+            stride = access.strides.get(last, 0)
+            if stride not in SHORT_STRIDES or 1 in access.strides.values():
+                continue
+            same = (id(access.buffer), access.dtype, tuple(sorted(access.strides.items())), tag[0])
+            if same in leads and access.offset - leads[same][1] < stride:
+                found[tag] = leads[same][0], access.offset - leads[same][1]
+            else:
+                leads[same] = tag, access.offset
+        return found
 
     def element(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
         """The element of an access along the innermost axis."""
         stride = 0 if axis is None else access.strides.get(axis, 0)
+        behind = self.beside[tag][1] if tag in self.beside else 0
         if axis is None or stride == 0:
-            return f"{pointer}[0]"
+            return f"{pointer}[{behind}]"
         if stride == 1 or tag in self.turned:
             return f"{pointer}[{index}]"
+        if stride in SHORT_STRIDES:
+            return f"{pointer}[uint64({index}) * uint64({stride}){f' + uint64({behind})' if behind else ''}]"
         return f"{pointer}[int64({index}) * {self.stride(tag, axis, stride)}]"
 
     def all_accesses(self):
