@@ -98,6 +98,8 @@ def prepare(tensors, gradients, create_graph: bool):
         if g is None:
             if root._meta.numel != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if root._meta.dtype.is_complex:
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {root.dtype}")
         elif g.shape != root.shape:
             raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {g.shape} and output[{i}] has a shape of {root.shape}.")
         made.append(g if create_graph or g is None else g.detach())
@@ -219,7 +221,7 @@ def Variable(tensor, requires_grad: bool = False, volatile: bool = False):
 def __getattr__(name: str):
     """What is imported when it is first asked for."""
     import importlib
-    if name in ("functional", "graph", "profiler"):
+    if name in ("functional", "graph"):
         return importlib.import_module("." + name, __name__)
     raise AttributeError(f"module 'jitorch.autograd' has no attribute '{name}'")
 

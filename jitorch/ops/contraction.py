@@ -196,6 +196,12 @@ def dot(input, other, *, out=None):
     return finish(reshape(apply(matmul_op, (unsqueeze(input, 0), unsqueeze(other, 1))), ()), out)
 
 
+def vdot(input, other, *, out=None):
+    """The dot product of two vectors, the first of them conjugated."""
+    need_tensors("vdot", input, other)
+    return dot(PUBLIC["conj"](input) if input.is_complex() else input, other, out=out)
+
+
 def mm(input, mat2, *, out=None, out_dtype=None):
     """The product of two matrices: (M, K) by (K, N)."""
     need_tensors("mm", input, mat2)
@@ -668,7 +674,7 @@ for _f in (matmul, dot, mm, bmm, mv, addmm, addmv, addr, baddbmm, addbmm, outer,
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f
 for _function in (tensordot, einsum, chain_matmul, bilinear):
     PUBLIC[_function.__name__] = _function
-PUBLIC["vdot"] = METHODS["vdot"] = dot
+PUBLIC["vdot"] = METHODS["vdot"] = vdot
 PUBLIC["ger"] = METHODS["ger"] = outer
 METHODS["__matmul__"] = not_a_tensor("__matmul__")
 METHODS["__rmatmul__"] = lambda self, other: matmul(other, self) if hasattr(other, "_meta") else NotImplemented

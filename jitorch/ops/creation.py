@@ -525,8 +525,21 @@ def asarray(obj, *, dtype=None, device=None, copy: bool | None = None, requires_
 
 
 def from_dlpack(ext):
-    """A tensor that shares memory with an object that has `__dlpack__`."""
-    return from_numpy(np.from_dlpack(ext))
+    """A tensor that shares memory with an object that has `__dlpack__`, or with what a DLPack capsule holds."""
+    return from_numpy(np.from_dlpack(ext if hasattr(ext, "__dlpack__") else Capsule(ext)))
+
+
+class Capsule:
+    """A DLPack capsule of memory on the CPU, as an object that can give it."""
+
+    def __init__(self, capsule):
+        self.capsule = capsule
+
+    def __dlpack__(self, **kwargs):
+        return self.capsule
+
+    def __dlpack_device__(self):
+        return (1, 0)
 
 
 def frombuffer(buffer, *, dtype, count: int = -1, offset: int = 0, requires_grad: bool = False):

@@ -4,7 +4,7 @@ import importlib
 
 from . import data
 
-MODULES = ("_pytree", "checkpoint", "hooks")
+MODULES = ("_pytree", "checkpoint", "dlpack", "hooks")
 
 
 def __getattr__(name: str):

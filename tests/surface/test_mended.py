@@ -72,6 +72,7 @@ CASES = {
     "dirty view": written_view,
     "batched gradients": lambda t: (lambda x: t.autograd.grad(x ** 2, x, t.eye(3), is_grads_batched=True)[0])(t.tensor([1.0, 2.0, 3.0], requires_grad=True)),
     "sizes": lambda t: [t.tensor((1, *t.ones(2, 3).shape)), t.tensor(t.ones(2, 3).shape * 2), t.tensor((4,) + t.ones(2).shape)],
+    "vdot": lambda t: [f(t.tensor([1 + 2j, -1j]), t.tensor([1 + 1j, 3.0])) for f in (t.vdot, t.dot)],
     "set_": lambda t: t.empty(0).set_(t.arange(6.0).untyped_storage(), 1, (2, 2), (2, 1)),
 }
 
@@ -128,6 +129,7 @@ WRONG = {
     "places in floats": lambda t: t.sort(t.ones(3), out=(t.empty(3), t.empty(3))),
     "smoothed in 3d": lambda t: t.nn.functional.interpolate(t.ones(1, 1, 4), size=2, mode="linear", antialias=True),
     "interpolated matrix": lambda t: t.nn.functional.interpolate(t.ones(2, 3), 2),
+    "complex root": lambda t: t.tensor([1 + 2j], requires_grad=True).sum().backward(),
     "steps": lambda t: t.linspace(0, 3, 1.0),
     "complex filler": lambda t: t.ones(2).masked_fill(t.tensor(True), 1j),
 }
@@ -140,3 +142,28 @@ def test_errors(name):
         WRONG[name](torch)
     with pytest.raises(type(theirs.value)):
         WRONG[name](jitorch)
+
+
+def test_samplers_of_several_processes():
+    from torch.utils.data import DistributedSampler as Theirs
+
+    from jitorch.utils.data.distributed import DistributedSampler as Ours
+
+    for n, processes, drop in ((7, 3, False), (7, 3, True), (2, 5, False), (6, 3, True), (0, 2, False)):
+        for rank in range(processes):
+            args = {"num_replicas": processes, "rank": rank, "shuffle": False, "drop_last": drop}
+            assert list(Ours(range(n), **args)) == list(Theirs(range(n), **args)) and len(Ours(range(n), **args)) == len(Theirs(range(n), **args))
+    parts = [Ours(range(10), 2, rank) for rank in (0, 1)]
+    first = [list(p) for p in parts]
+    assert sorted(sum(first, [])) == list(range(10))
+    parts[0].set_epoch(1)
+    assert list(parts[0]) != first[0]
+
+
+def test_capsules():
+    from jitorch.utils.dlpack import from_dlpack, to_dlpack
+
+    x = jitorch.arange(3.0)
+    y = from_dlpack(to_dlpack(x))
+    x[0] = 5
+    assert y.tolist() == [5.0, 1.0, 2.0]

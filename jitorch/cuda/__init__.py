@@ -96,7 +96,7 @@ globals().update({name: needs_cuda(name) for name in NEED_CUDA})
 
 def __getattr__(name: str) -> Any:
     if name == "amp":
-        from . import amp
+        import importlib
 
-        return amp
+        return importlib.import_module(".amp", __name__)
     raise AttributeError(f"module 'torch.cuda' has no attribute '{name}': jitorch runs on the CPU only")
