@@ -177,3 +177,13 @@ def test_one_traced_step_called_by_all(tier):
         at_once(work)
         for p, b in zip(model.parameters(), before, strict=True):
             assert p.isfinite().all() and np.abs(p.detach().numpy() - b).max() < 1.0 and (p.detach().numpy() != b).any()
+
+
+def test_numbers_of_one_traced_function(tier):
+    for _ in range(ROUNDS // 3):
+        m = next(fresh)
+        f = torch.trace(lambda x, k, n=1: (x * k + (1 - k) * n).tanh() if k > 3 else x / (k + 1) - n)
+
+        def work(i, f=f, m=m):
+            return [f(numbers(m, 3, seed=j), i + j / 3, n=j % 3).numpy().copy() for j in range(16)]
+        same_as_alone(work)

@@ -111,6 +111,8 @@ def again(root, gradient, keep: bool) -> list | None:
     tape = local.tape
     if root.grad_fn is None or not tape.node.passes:
         return None
+    if tape.capture is not None and tape.capture.lines is not None:
+        return None                             # its numbers have to be met one by one
     arrived = None
     with tape.alone:
         known = tape.node.passes.get(key_of(root, gradient))
@@ -277,6 +279,8 @@ class Note:
         if fn is None or not fn.step.op.lasting:
             return None
         tape = local.tape
+        if tape.capture is not None and tape.capture.lines is not None:
+            return None
         passes, key = tape.node.passes, key_of(root, gradient)
         known = passes.get(key)
         if known is None:

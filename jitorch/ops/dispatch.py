@@ -7,7 +7,7 @@ from typing import Any
 
 from ..autograd.anomaly import here
 from ..autograd.node import NUMBERS, GradNode, _sequence, anomaly_used, connect, state
-from ..graph.record import Storage, local, lookup
+from ..graph.record import Storage, generalise, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
 PUBLIC: dict[str, Any] = {}        # name -> function: what `jitorch.<name>` is
@@ -130,10 +130,15 @@ def find(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, Any, Any, tupl
     slots: Any = []
     metas: list[Any] = []
     scalars: tuple = ()
-    needs_grad = False
+    needs_grad = stands = False
     for x in inputs:
         kind = x.__class__
         if kind in NUMBERS:
+            if type(x) is not kind:     # a stand-in of a trace (see tracing/numbers.py)
+                if x.lines is None:
+                    x = x.value
+                else:
+                    stands = True
             slots.append(-1)
             metas.append(kind)
             scalars += (x,)
@@ -152,7 +157,10 @@ def find(tape, op: Op, inputs: tuple, attrs: tuple) -> tuple[Any, Any, Any, tupl
     slots = tuple(slots)
     parent = tape.node
     node = parent.last
-    if node is None or node.op is not op or node.slots != slots or node.attrs != attrs or (scalars and not node.fits(scalars)):
+    if stands:
+        node = lookup(parent, op, slots, attrs, tuple([x if type(x) is x.__class__ else x.value for x in scalars]), metas, op.infer, True)
+        generalise(node)
+    elif node is None or node.op is not op or node.slots != slots or node.attrs != attrs or (scalars and not node.fits(scalars)):
         node = lookup(parent, op, slots, attrs, scalars, metas, op.infer, op.runtime)
     return recording, parent, node, scalars, needs_grad
 

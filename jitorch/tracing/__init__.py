@@ -4,6 +4,7 @@
 | --- | --- |
 | observe.py | sees which Python code a call runs, and whether it does more than compute |
 | world.py | finds the Python state that this code can read, and makes guards of it |
+| numbers.py | numbers among the arguments: what is computed with them, what Python learned of them |
 | capture.py | watches one call: its programs, random draws, optimizer steps, values read; what it leaves behind |
 | replay.py | guards, the tree of captured paths, a replay |
 | tail.py | finds values that are read only to be returned |

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..autograd import grad
-from ..autograd.node import Record, connect
+from ..autograd.node import Entry, Record, connect
 from ..autograd.node import state as autograd_state
 from ..tensor import Tensor
 from .capture import Slot
@@ -18,13 +18,11 @@ from .capture import Slot
 LIVE = "live"       # in an ending: in place of what is spent
 
 
-class Again:
+class Again(Entry):
     """The rule of such a node."""
 
     name = "traced"
     grad_name = "TracedBackward0"
-    save_outputs = False
-    wirtinger = True
 
     def __init__(self, capture: Any, function: Any, args: tuple, kwargs: dict, inputs: int):
         self.capture, self.function, self.args, self.kwargs = capture, function, args, kwargs

@@ -36,6 +36,7 @@ from ..ops.random import Generator, source
 from ..ops.update import step_op
 from ..optim.optimizer import Rule
 from ..tensor import Tensor
+from .numbers import Lines, Number
 from .tail import READERS, ReadValue, result_of
 from .world import PLAIN, World, alike
 
@@ -209,10 +210,11 @@ class Run(Event):
     """A program. leaves: for each (place, start, span): start None for the whole buffer. fills: (position among the scalars, which of the
     numbers of the replay so far)."""
 
-    __slots__ = ("program", "leaves", "scalars", "fills", "launch", "reuse")
+    __slots__ = ("program", "leaves", "scalars", "fills", "given", "launch", "reuse")
 
-    def __init__(self, program: Program, leaves: list[tuple], scalars: list, fills: list[tuple[int, int, int]]):
+    def __init__(self, program: Program, leaves: list[tuple], scalars: list, fills: list[tuple[int, int, int]], given: list[tuple[int, int]] | None = None):
         self.program, self.leaves, self.scalars, self.fills = program, leaves, scalars, fills
+        self.given = given or []                    # (position among the scalars, which scalar of the arguments' numbers): see numbers.py
         self.launch: Any = None                     # a replay.Launch, once kernels are there
         self.reuse: list[tuple[int, int, int]] = []     # gradients: (result, tensor, number in the ending), see `Capture.find_reuse`
 
@@ -220,9 +222,13 @@ class Run(Event):
         replay.run(self)
 
     def like(self, other) -> bool:
-        if not (isinstance(other, Run) and self.program is other.program and self.leaves == other.leaves and self.fills == other.fills):
+        if not (isinstance(other, Run) and self.leaves == other.leaves and self.fills == other.fills):
+            return False
+        # (the same operations are another program once a number of theirs became a run-time scalar)
+        if self.program is not other.program and not (self.program.wanted == other.program.wanted and same_steps(self.program, other.program)):
             return False
         filled = {p + k for p, _, n in self.fills for k in range(n)}
+        filled.update(p for p, _ in self.given)
         return len(self.scalars) == len(other.scalars) and all(
             i in filled or alike([a], [b]) for i, (a, b) in enumerate(zip(self.scalars, other.scalars, strict=True)))
 
@@ -275,15 +281,15 @@ class Ending:
 
 
 class Slot:
-    """In a result: the tensor with this number, or the value of this read."""
+    """In a result: the tensor with this number, or the value of this read, or this scalar of the arguments' numbers."""
 
-    __slots__ = ("number", "read")
+    __slots__ = ("number", "read", "given")
 
-    def __init__(self, number: int, read: bool = False):
-        self.number, self.read = number, read
+    def __init__(self, number: int, read: bool = False, given: bool = False):
+        self.number, self.read, self.given = number, read or given, given
 
     def __eq__(self, other) -> bool:
-        return isinstance(other, Slot) and (self.number, self.read) == (other.number, other.read)
+        return isinstance(other, Slot) and (self.number, self.read, self.given) == (other.number, other.read, other.given)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -316,6 +322,8 @@ class Session:
         self.live: list[Tensor] = []                    # leaves that results with a history come from
         self.stepping: set[int] = set()                 # ids of states and schedulers that moved on
         self.forgotten: set[int] = set()                # ids of tensors whose gradients were forgotten before anything looked at them
+        self.lines: Lines | None = None                 # what becomes of the arguments' numbers, in a capture that is general in them
+        self.met: dict[int, Number] = {}                # stand-ins for numbers, by their place among the scalars of what is recorded
         self.callers: list[Any] = []                    # schedules that step at this moment
         self.grads = [t.grad for t in self.tensors]
         self.versions: dict[int, tuple[Storage, tuple, int]] = {}
@@ -376,7 +384,7 @@ class Session:
         """A schedule steps within this block: done again as a whole, with the schedules that it steps in turn."""
         outermost = not self.callers
         if outermost:
-            if any(not isinstance(a, PLAIN) for a in (*function.args[1:], *function.keywords.values())):
+            if any(not isinstance(a, PLAIN) or type(a) is Number for a in (*function.args[1:], *function.keywords.values())):
                 self.fail("the step of a schedule depends on a tensor")
             self.path.append(Call(owner, function))
         self.callers.append(owner)
@@ -427,6 +435,8 @@ class Session:
                 self.fail(f"reads {values.size} values into Python")
             else:
                 method = self.returned(sys._getframe(2))
+                if method is None and self.lines is not None:
+                    self.fail("reads a value, and is not general in its numbers")
                 self.path.append(Read(look, np.ascontiguousarray(values).tobytes(), method))
                 self.read_count += 1
         return values
@@ -444,6 +454,12 @@ class Session:
         return method
 
     def run(self, tape: Tape, program: Program, live: list[Storage], leaves: list[Storage]) -> list[tuple]:
+        self.met = {}
+        for i, x in enumerate(tape.scalars) if self.lines is not None else ():
+            if type(x) is Number:
+                tape.scalars[i] = x.value
+                if x.lines is self.lines:
+                    self.met[i] = x
         for s in live:
             place = self.place_of(s)
             if place is not None and place[0] == "made":
@@ -497,7 +513,8 @@ class Session:
             if place is None:
                 self.fail("uses a tensor of unknown origin")
                 return None
-        return Run(program, specs, list(tape.scalars), self.fills(tape))
+        given = [(position, self.lines.scalar(n)) for position, n in self.met.items()] if self.lines is not None else None
+        return Run(program, specs, list(tape.scalars), self.fills(tape), given)
 
     def fills(self, tape: Tape) -> list[tuple]:
         """Where the numbers of draws and steps stand among the scalars of what is recorded: (position, which numbers, how many)."""
@@ -650,6 +667,8 @@ class Session:
         """A result with tensors replaced by their numbers, and values that are only read to be returned by the number of their read."""
         if isinstance(tail, ReadValue):
             return Slot(self.tail_reads[tail.number], read=True)
+        if type(x) is Number:
+            return Slot(self.lines.scalar(x), given=True) if self.lines is not None and x.lines is self.lines else x.value
         if isinstance(x, Tensor):
             return Slot(self.describe(x))
         if type(x) in (int, bool, str, bytes, type(None), complex):

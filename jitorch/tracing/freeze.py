@@ -44,7 +44,7 @@ def frozen_path(session: Session) -> list[Event]:
                 leaves.append((("made", made.number), None, 0))
             else:
                 leaves.append(specs[slot])
-        path.append(Run(new, leaves, event.scalars, event.fills))
+        path.append(Run(new, leaves, event.scalars, event.fills, event.given))
     return path
 
 

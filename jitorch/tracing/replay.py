@@ -114,10 +114,10 @@ def settled(s: Storage) -> int:
 class Replay:
     """The state of one replay."""
 
-    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "reused", "reads", "live", "sources")
+    __slots__ = ("tensors", "arguments", "constants", "numbers", "undo", "results", "script", "given", "reused", "reads", "live", "sources")
 
-    def __init__(self, tensors: list[Tensor], arguments: int):
-        self.tensors, self.arguments = tensors, arguments
+    def __init__(self, tensors: list[Tensor], arguments: int, given: tuple = ()):
+        self.tensors, self.arguments, self.given = tensors, arguments, given
         self.constants: list[np.ndarray] = []
         self.numbers: list[tuple] = []
         self.undo: list[Any] = []
@@ -162,8 +162,10 @@ class Replay:
 
     def run(self, run: Run) -> None:
         scalars = run.scalars
-        if run.fills:
+        if run.fills or run.given:
             scalars = scalars.copy()
+            for position, number in run.given:
+                scalars[position] = self.given[number]
             for start, number, n in run.fills:
                 scalars[start : start + n] = self.numbers[number]
         if run.launch is not None and config.tier != "reference" and not config.check and Program.run is PLAIN_RUN:
@@ -219,7 +221,7 @@ class Replay:
         result = end.result
         if result.__class__ is Slot and not result.read:
             return made[result.number]
-        return filled(result, made, self.reads)
+        return filled(result, made, self.reads, self.given)
 
 
 def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
@@ -241,16 +243,16 @@ def new_tensor(spec: tuple, storages: list, made: list) -> Tensor:
     return t
 
 
-def filled(x: Any, made: list, reads: list) -> Any:
+def filled(x: Any, made: list, reads: list, given: tuple) -> Any:
     """A result's structure with its tensors and values."""
     if x.__class__ is Slot:
-        return reads[x.number] if x.read else made[x.number]
+        return given[x.number] if x.given else reads[x.number] if x.read else made[x.number]
     if type(x) in (tuple, list):
-        return type(x)([filled(v, made, reads) for v in x])
+        return type(x)([filled(v, made, reads, given) for v in x])
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*[filled(v, made, reads) for v in x])
+        return type(x)(*[filled(v, made, reads, given) for v in x])
     if type(x) is dict or type(x).__name__ == "OrderedDict":
-        return type(x)((k, filled(v, made, reads)) for k, v in x.items())
+        return type(x)((k, filled(v, made, reads, given)) for k, v in x.items())
     return x
 
 
@@ -278,6 +280,9 @@ class Capture:
         self.stale: str | None = None                   # why no call will fit any more
         self.replays = 0
         self.learned = len(world.learned.codes)
+        # of a capture that is general in its numbers (see numbers.py): what programs are given, from the numbers of a call; None where it doesn't fit
+        self.numbers: Any = None if session.lines is None else session.lines.function()
+        self.facts = 0 if session.lines is None else session.lines.facts
 
     def watch_gradients(self, session: Session) -> None:
         """Whether a gradient is there is a guard, for what can have one; its shape too, where a program reads it."""
@@ -326,9 +331,9 @@ class Capture:
             self.structure = now
         return self.first_broken()
 
-    def replay(self, arguments: list[Tensor], call: tuple) -> tuple[bool, Any]:
+    def replay(self, arguments: list[Tensor], call: tuple, given: tuple = ()) -> tuple[bool, Any]:
         """(True, the result), or (False, a script for a session) where a value was read that has no branch yet."""
-        state = Replay([*arguments, *self.held], self.arguments)
+        state = Replay([*arguments, *self.held], self.arguments, given)
         branch = self.root
         try:
             while True:
@@ -377,7 +382,7 @@ class Capture:
             state.take_back()
         return state.numbers
 
-    def difference(self, path: list[Event], ending: Ending, numbers: list[tuple]) -> str | None:
+    def difference(self, path: list[Event], ending: Ending, numbers: list[tuple], given: tuple = ()) -> str | None:
         """How a call that ran as Python differs from what is captured for it."""
         counted = [e for e in path if isinstance(e, (Draw, Step))]
         for now, e in zip(numbers, counted, strict=False):
@@ -390,6 +395,9 @@ class Capture:
                 event = rest.pop(0) if rest else None
                 if event is None or not expected.like(event):
                     return different(expected, event)
+                for position, number in getattr(expected, "given", ()):
+                    if not alike([given[number]], [event.scalars[position]]):  # type: ignore[attr-defined]
+                        return f"a number is {event.scalars[position]} instead of {given[number]}"  # type: ignore[attr-defined]
             if branch.read is None:
                 break
             event = rest.pop(0) if rest else None

@@ -21,8 +21,7 @@ MOST = 12       # of anything in one line
 
 def explain(traced: Any) -> str:
     """Captures, guards, why calls were captured again or run as Python, and the programs with their kernels."""
-    entries = list(traced.entries.values())
-    captures = [c for e in entries for c in e.captures]
+    captures = traced.captures
     lines = [f"{traced!r}: {traced.calls} calls, {traced.replays} replayed, {sum(count(c.root) for c in captures)} paths captured "
              f"under {len(captures)} sets of guards"]  # fmt: skip
     numbers: dict[Program, int] = {}
@@ -37,6 +36,11 @@ def explain(traced: Any) -> str:
             lines.append(f"  capture {n}: replayed {capture.replays} times; {len(capture.watched)} guards looked at in each call, "
                          f"{len(capture.announced)} when something announces a change")  # fmt: skip
             lines.append(f"    guards: {some([c.name for c in capture.watched])}")
+            lines += branch_lines(capture.root, numbers, "    ")
+    for key, general in traced.general.items():
+        for n, capture in enumerate(general.captures, 1):
+            lines.append(f"signature {signature(key)}, general in its numbers:")
+            lines.append(f"  capture {n}: replayed {capture.replays} times; {len(capture.watched)} guards looked at in each call, {capture.facts} on numbers")
             lines += branch_lines(capture.root, numbers, "    ")
     for program, n in numbers.items():
         lines += program_lines(program, n)
@@ -60,7 +64,7 @@ def shown(k: Any) -> str:
         return f"{k[0].__name__}({', '.join(shown(v) for v in values)})"
     if isinstance(k, tuple):
         return f"({', '.join(shown(v) for v in k)})"
-    return str(k)
+    return k.__name__ if isinstance(k, type) else str(k)
 
 
 def some(names: list[str]) -> str:
@@ -129,7 +133,7 @@ def flops_of(v: Any) -> int:
 def programs_of(traced: Any) -> list[Program]:
     """Every program of every path once."""
     found: dict[Program, None] = {}
-    stack = [c.root for e in traced.entries.values() for c in e.captures]
+    stack = [c.root for c in traced.captures]
     while stack:
         branch = stack.pop()
         found.update(dict.fromkeys(e.program for e in branch.events if isinstance(e, Run)))
@@ -161,7 +165,7 @@ def draw(traced: Any, file: Any, capture: Capture | None = None) -> str:
     """Write the first capture (or the one given) as SVG: kernels with what they compute, in layers from the inputs to the results.
 
     file: a path, or None. Returns the text. RuntimeError where nothing is captured."""
-    captures = [capture] if capture is not None else [c for e in traced.entries.values() for c in e.captures]
+    captures = [capture] if capture is not None else traced.captures
     runs = [e for c in captures[:1] for e in first_path(c.root) if isinstance(e, Run)]
     if not runs:
         raise RuntimeError("draw: nothing is captured yet; call the traced function first (twice), and see explain()")

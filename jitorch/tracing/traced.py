@@ -17,6 +17,7 @@ from ..graph.record import ROOT, Size, local
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from .capture import Session
+from .numbers import KINDS, Lines
 from .observe import Learned, Observer
 from .replay import Capture
 from .world import PLAIN, Check, World
@@ -26,6 +27,7 @@ BACKENDS = ("inductor", "eager", "aot_eager", "jitorch")
 
 KEPT = 16           # captures of one signature
 SIGNATURES = 256
+GENERAL = 8         # captures of one signature in general
 PATIENCE = 24       # calls in a row that could not be replayed: from then on only now and then is it tried again
 PLACES = frozenset(("storage_offset", "storage", "untyped_storage", "as_strided", "as_strided_", "is_set_to", "set_"))   # they tell where a tensor lies
 ATTEMPTS = 5        # calls of one signature that may fail to be captured before it runs as plain Python
@@ -96,6 +98,25 @@ def without_numbers(key: Any) -> Any:
     return key
 
 
+def in_general(key: tuple) -> tuple:
+    """A signature in which the int and float arguments (those in containers aside) stand for any number of their type."""
+    return tuple([k if type(k) is not tuple or len(k) != 2 else k[0] if k[0] in KINDS else (k[0], k[1][0]) if is_number(k[1]) else k for k in key])
+
+
+def is_number(key: Any) -> bool:
+    return type(key) is tuple and len(key) == 2 and key[0] in KINDS
+
+
+class General:
+    """The captures of a signature that are general in its numbers. refused: why there will be no more."""
+
+    __slots__ = ("captures", "attempts", "refused", "objects")
+
+    def __init__(self, objects: list):
+        self.captures: list[Capture] = []
+        self.attempts, self.refused, self.objects = 0, "", objects
+
+
 class Entry:
     """The captures of one signature."""
 
@@ -119,6 +140,7 @@ class TracedFunction:
         self.__traced__ = function
         self.learned = Learned()
         self.entries: dict[Any, Entry] = {}
+        self.general: dict[Any, General] = {}   # by signatures in general
         self.families: dict[Any, int] = {}      # signatures without their numbers -> how many were seen
         self.lock = threading.RLock()
         self.calls = 0
@@ -142,6 +164,11 @@ class TracedFunction:
             key = (*key, shared(tensors))
         entry = self.entries.get(key)
         if entry is None:
+            numbers = [x for x in (*args, *kwargs.values()) if type(x) in KINDS]
+            if numbers:
+                done, result = self.numbered(key, numbers, tensors, objects, args, kwargs)
+                if done:
+                    return result
             entry = self.new_entry(key, objects)
             if entry is None:
                 return self.original(*args, **kwargs)
@@ -179,6 +206,52 @@ class TracedFunction:
             self.note(f"captured again: {broken} is not as it was" if isinstance(broken, Check) else f"captured again: {broken}")
         return self.capture(entry, tensors, objects, args, kwargs)
 
+    def numbered(self, key: tuple, numbers: list, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict) -> tuple[bool, Any]:
+        """A call whose numbers are new, by a capture that is general in them: (True, the result), or (False, None) where there is none.
+
+        A signature's first numbers are captured as they are. The second ones are captured in general (see numbers.py)."""
+        with self.lock:
+            signature = in_general(key)
+            general = self.general.get(signature)
+            if general is None:
+                while len(self.general) >= SIGNATURES:
+                    self.general.pop(next(iter(self.general)))
+                self.general[signature] = General(objects)
+                return False, None
+        for capture in tuple(general.captures):
+            given = capture.numbers(*numbers)
+            if given is not None and capture.fits(tensors) is None:
+                if config.check:
+                    return True, self.compared(None, tensors, objects, args, kwargs, capture, given)
+                done, result = capture.replay(tensors, (self.original, args, kwargs), given)
+                if done:
+                    return True, result
+                with self.lock:             # as a script: what it has run is done
+                    if capture.stale is not None and capture in general.captures:
+                        general.captures.remove(capture)
+                    return True, self.watched_call(tensors, objects, args, kwargs, result)[2]
+        if general.refused or not self.learned.codes or self.learned.every or "type" in self.learned.names:
+            return False, None
+        with self.lock:
+            general.attempts += 1
+            if general.attempts > GENERAL:
+                general.refused = "its numbers are read as values"
+                return False, None
+            session, ending, result = self.watched_call(tensors, objects, args, kwargs, general=True)
+            reason = session.reason
+            if ending is not None and reason is None:
+                if self.frozen and not ending.written:
+                    from .freeze import frozen_path
+                    session.path = frozen_path(session)
+                capture = Capture(session, objects)
+                reason = capture.insert(session.path, ending)
+                if reason is None:
+                    general.captures.insert(0, capture)
+            if reason is not None and reason != "the first run of its code":
+                self.note(f"not captured in general: {reason}")
+                general.refused = reason
+            return True, result
+
     def new_entry(self, key: Any, objects: list) -> Entry | None:
         """A place for a signature's captures; None where only numbers differ, in nearly every call: captures would never be used."""
         with self.lock:
@@ -206,24 +279,30 @@ class TracedFunction:
             self.keep(entry, session, ending, objects, capture, args, kwargs)
             return result
 
-    def watched_call(self, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, script: list | None = None) -> tuple[Session, Any, Any]:
+    def watched_call(self, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, script: list | None = None,
+                     general: bool = False) -> tuple[Session, Any, Any]:
         """Call the function with a session at the tape: (the session, how it ended if it can be done again, the result)."""
         tape = local.tape
         with self.lock:
             world = World(self.learned).walk((self.original, "the function"), *((o, "an argument") for o in objects))
             session = Session(tape, tensors, world, script)
             session.code = getattr(self.original, "__code__", None)
+            given, named = args, kwargs
+            if general:
+                lines = session.lines = Lines()
+                given = tuple([lines.argument(x) if type(x) in KINDS else x for x in args])
+                named = {k: lines.argument(x) if type(x) in KINDS else x for k, x in kwargs.items()}
             if autograd_state.enabled and any(t._grad_fn is not None for t in session.tensors):
                 session.fail("a tensor that it uses has a history of its own")
             if any(t._hooks is not None or t._post_hooks is not None for t in tensors):
                 session.fail("an argument has hooks")
             if not self.learned.names.isdisjoint(PLACES):
                 session.exact.update(range(len(tensors)))
-            before, ending = look(args, kwargs), None
+            before, ending, result = look(args, kwargs), None, None
             tape.capture = session
             try:
                 with Observer() as observer:
-                    result = self.original(*args, **kwargs)
+                    result = self.original(*given, **named)
                 new = self.learned.add(observer.codes)
                 if observer.reason is not None:
                     session.fail(observer.reason)
@@ -235,9 +314,12 @@ class TracedFunction:
                     ending = None
             finally:
                 tape.capture = None
+                if session.lines is not None:
+                    given, named = (), {}
+                    result = session.lines.close(result)
             return session, ending, result
 
-    def compared(self, entry: Entry, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, capture: Capture) -> Any:
+    def compared(self, entry: Entry | None, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, capture: Capture, given: tuple = ()) -> Any:
         """With config.check: the call runs as Python, and what it does is compared with what a replay would have done. RuntimeError at
         the first difference."""
         numbers = capture.numbers_now(tensors)
@@ -245,7 +327,7 @@ class TracedFunction:
         if ending is None:
             difference: str | None = None if capture.root.read is not None else f"the call can't be captured any more: {session.reason}"
         else:
-            difference = capture.difference(session.path, ending, numbers)
+            difference = capture.difference(session.path, ending, numbers, given)
         if difference:
             raise RuntimeError(f"check: a replay of {self!r} would differ from eager mode: {difference}")
         capture.replays += 1
@@ -283,7 +365,14 @@ class TracedFunction:
     @property
     def replays(self) -> int:
         """How many calls were replayed."""
-        return sum(c.replays for e in self.entries.values() for c in e.captures)
+        return sum(c.replays for c in self.captures)
+
+    @property
+    def captures(self) -> list[Capture]:
+        """All of them."""
+        with self.lock:
+            kept: list[Any] = [*self.entries.values(), *self.general.values()]
+            return [c for e in kept for c in e.captures]
 
     def explain(self) -> str:
         """Captures, guards, why calls were captured again or run as Python, and the programs with their kernels, as text."""
@@ -440,7 +529,8 @@ def trace(function: Any, example_inputs: Any = None, *, example_kwarg_inputs: Ma
     captured as long as everything that the code reads is as it was: shapes, dtypes, arguments, attributes of modules,
     closures, globals, the settings of optimizers. Otherwise it is captured again. A value that is read into Python (`if
     loss > best`) picks a branch. What can't be replayed (printing, files, changed lists) runs as Python code;
-    `explain()` says so.
+    `explain()` says so. Where a call has other numbers (int or float arguments) than the first one, it is captured in
+    general: numbers that are only computed with are arguments of the replay, and what Python compares is a guard.
 
     >>> import jitorch as torch
     >>> w = torch.ones(3, requires_grad=True)

@@ -895,7 +895,7 @@ def draws_in_branches(trace):
 def attempt(f, *args, **kwargs):
     try:
         return f(*args, **kwargs)
-    except (AssertionError, ValueError, TypeError, RuntimeError, IndexError, KeyError) as error:
+    except (AssertionError, ValueError, TypeError, RuntimeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
 
 

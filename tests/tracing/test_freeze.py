@@ -106,3 +106,22 @@ def test_errors():
         torch.jit.freeze(net)
     with pytest.raises(RuntimeError, match="eval mode"):
         torch.jit.freeze(torch.jit.trace(net, torch.ones(1, 2)))
+
+
+def test_a_frozen_module_with_a_number():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 3)
+
+        def forward(self, x, temperature):
+            return torch.softmax(self.fc(x) / temperature, -1)
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    frozen = torch.jit.freeze(torch.trace(net))
+    x = torch.randn(2, 3)
+    with torch.no_grad():
+        for i in range(8):
+            assert torch.allclose(frozen(x, 0.5 + i), net(x, 0.5 + i), atol=1e-6)
+    assert frozen.replays >= 5
