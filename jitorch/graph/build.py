@@ -2,6 +2,7 @@
 
     lower      entries write themselves in IR                       graph/lower.py
     schedule   values join kernels                                  graph/schedule.py
+    straighten views across a kernel's results are copied first     graph/straighten.py
     place      every stored value gets a buffer
     write      every kernel gets its source and argument words      kernels/cpu/codegen.py, templates.py
     order      steps that nothing waits for go where they cost least   graph/memory.py
@@ -25,6 +26,7 @@ from .lower import ALIASES, attend_operands, lower
 from .memory import PAST_CACHES, Buffer, Work, order, peak, plan_arena, regions, spare
 from .record import contiguous_strides, count
 from .schedule import schedule
+from .straighten import straighten
 
 
 def build(program) -> CompiledProgram:
@@ -45,6 +47,8 @@ def build(program) -> CompiledProgram:
 def arrange(program, values: list[Value], wanted: list[Value]) -> tuple[list[Work], Places]:
     """Steps in order, and where their values live."""
     plan = schedule(values, wanted)
+    if straighten(values, plan):
+        plan = schedule(values, wanted)
     places = Places(program, plan, wanted)
     works = [w for step in plan.steps for w in works_for(step, places)]
     return order(works, places.leaves), places

@@ -14,6 +14,7 @@ MAX_VALUES = 256        # of one kernel: what LLVM compiles in well under a seco
 MAX_OPERANDS = 28       # buffers of one kernel
 ONE_ROW = 16384         # elements that one task may reduce by itself, when the whole tensor is the row
 FUSABLE = frozenset(("map", "reduce", "take"))
+APART = ("apart",)      # attributes of a map that is a kernel by itself
 
 
 class Group:

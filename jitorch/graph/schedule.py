@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .groups import (
+    APART,
     FUSABLE,
     MAX_OPERANDS,
     MAX_VALUES,
@@ -55,7 +56,7 @@ def schedule(values: list[Value], wanted: list[Value]) -> Schedule:
             continue
         into = v.attrs[0] == "into" if v.attrs else False
         outside = v in wanted_set or into
-        groups = [] if into else join_consumers(v, uses[v], home, outside, v in indices)
+        groups = [] if into or v.attrs == APART else join_consumers(v, uses[v], home, outside, v in indices)
         if not groups or not covers(groups, uses[v], home):
             outside = True
         if not groups:

@@ -7,6 +7,7 @@ place of one of the two: behind everything that either reads, in front of everyt
 from __future__ import annotations
 
 from .groups import (
+    APART,
     MAX_OPERANDS,
     MAX_VALUES,
     Group,
@@ -35,7 +36,7 @@ def merge(steps: list, wanted: set[Value], stored: set[Value], home: dict[Value,
     """The steps with siblings merged, in order of execution."""
     readers: dict[Value, list[Group]] = {}
     gone: set[int] = set()
-    for g in [s for s in steps if isinstance(s, Group) and s.core is None and not s.inner]:
+    for g in [s for s in steps if isinstance(s, Group) and s.core is None and not s.inner and all(v.attrs != APART for v in s.nodes)]:
         walks = whole_walks(g, stored)
         for a in candidates(walks, readers):
             both = merged(a, g, whole_walks(a, stored), walks, stored)

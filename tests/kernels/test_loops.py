@@ -56,6 +56,25 @@ def test_an_operand_that_lies_across_is_not_copied_first():
     assert kernels(lambda: (x + y.t()).exp()) == 1
 
 
+def test_a_view_across_what_a_reduction_writes_is_turned_first():
+    from tests.test_engine import program_of
+    real = pytest.importorskip("torch")
+    a = rng.standard_normal((3, 70, 90)).astype(np.float32)
+    x = made(a)
+
+    def names(function):
+        return [s.kernel.name for s in program_of(lambda: function(x)).steps]
+    for dim in (1, 2):
+        def turned(x, dim=dim):
+            return (x * 2).transpose(1, 2).softmax(dim) + x.transpose(1, 2)
+        shape = "row" if dim == 2 else "column"
+        assert names(lambda x, dim=dim: x.transpose(1, 2).softmax(dim)) == ["map", shape]
+        assert sorted(names(turned)) == [*(["column"] if shape == "column" else []), "map", "map", "map", *(["row"] if shape == "row" else [])]
+        np.testing.assert_allclose(turned(made(a)).numpy(), turned(real.from_numpy(a)).numpy(), rtol=1e-5)
+    assert names(lambda x: x.transpose(1, 2).var(1)) == ["row"]             # nothing of its size is written
+    assert names(lambda x: x.transpose(0, 1).softmax(2)) == ["row"]         # runs along what is written
+
+
 # -- sums --------------------------------------------------------------------------------------------------------------
 SUMS = {
     "all": lambda x: x.sum(),
