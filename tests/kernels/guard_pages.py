@@ -170,7 +170,7 @@ FAMILIES = {
                            floats(5, n).t() @ floats(5, 9), floats(9, n) @ floats(17, n).t(), floats(n, 9).t() @ floats(17, n).t(),
                            F.gelu(F.linear(floats(n, 21), floats(18, 21), floats(18))), floats(n, 5).double() @ floats(5, n).double()],
     "long matrices": lambda n: [floats(1000 + n, 67) @ floats(67), floats(3, 67) @ floats(1000 + n, 67).t(),
-                                floats(n % 50, 516) @ floats(516, 1024 + n // 32 * 32)],
+                                floats(n % 70, 3000) @ floats(3000, n % 90), floats(n % 50, 516) @ floats(516, 1024 + n // 32 * 32)],
     "convolutions": lambda n: [F.conv2d(floats(2, 3, n % 40 + 3, n % 40 + 4), floats(5, 3, 3, 3), padding=1),
                                F.conv2d(floats(2, 3, n % 40 + 3, 14), floats(5, 3, 3, 3), padding=1),
                                F.conv2d(floats(1, 2, 9, 9), floats(4, 1, 3, 3), groups=2),

@@ -71,6 +71,24 @@ def test_few_rows_by_a_matrix_that_no_cache_holds(m, right):
     assert all((r == results[0]).all() for r in results)
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 20011), (10, 33, 9000), (1, 700, 3000), (13, 300, 3001), (200, 90, 1600)])
+@pytest.mark.parametrize("left", ["rows", "columns"])
+def test_long_sums_are_split_and_added_in_order(shape, left):
+    m, n, k = shape
+    a, b = operand(m, k, left, np.float32), operand(k, n, "rows", np.float32)
+    x, y = on_jitorch(a), on_jitorch(b)
+    results = with_threads(lambda: (x @ y).abs() + 1)
+    close(jitorch.from_numpy(results[0]), np.abs(a.astype(np.float64) @ b.astype(np.float64)) + 1, np.float32, k)
+    assert all((r == results[0]).all() for r in results)
+
+
+def test_several_threads_have_work_with_long_sums_of_a_small_result():
+    a, b = jitorch.ones(64, 50000), jitorch.ones(50000, 64)
+    jitorch.ones(1).item()
+    step, = compiled_steps(lambda: a @ b)
+    assert step.kernel.units >= 4 and step.kernel.finish
+
+
 @pytest.mark.parametrize("rows", [1030, 1031, 2500])
 def test_a_long_matrix_by_a_vector_is_a_contraction(rows):
     a, v = operand(rows, 130, "rows", np.float32), operand(130, 1, "rows", np.float32)[:, 0]

@@ -40,6 +40,7 @@ SLICE = 384  # of k: a panel of 12 rows takes 18 KB, and so stays in the first-l
 BLOCK_ROWS, BLOCK_COLUMNS = 448, 384  # of a unit at most: with SLICE, b's panels take 590 KB
 UNITS = 4  # that a long contraction is cut into at least, so that several threads have work
 LONG = 4_000_000  # multiplications of a unit worth cutting, and of a task: some 70 us
+SHARES, LEAST_SHARE = 8, 2 * SLICE  # that the sums of a small result are split into at most; of k in each, at least
 LEAST_ROWS, LEAST_COLUMNS = 56, 64  # of a block that was cut for the sake of threads: packing costs more in smaller ones
 INNER_COLUMNS = 512  # of one image (say): from here on, images are units of their own, not further columns
 IN_PLACE_ROWS = 96  # of a block at most, for b to be read where it lies: packing costs as much as two tiles of rows
@@ -201,6 +202,7 @@ class Blocks:
     depth: int
     row_blocks: int
     column_blocks: int
+    share: int = 0  # of k in a unit, where sums are split; the partial ones are added in the end
 
 
 def cut(n: int, limit: int, step: int) -> int:
@@ -227,6 +229,10 @@ def blocks_of(batch: int, m: int, n: int, k: int, t: Tile, chosen: tuning.Number
     def count() -> int:
         return batch * -(-m // rows) * -(-n // columns)
 
+    if count() < UNITS:  # long sums are split first: every operand is packed once then
+        shares = min(SHARES // count(), k // LEAST_SHARE, rows * columns * k // LONG)
+        if shares > 1:
+            return Blocks(rows, columns, depth, -(-m // rows), -(-n // columns), cut(k, -(-k // shares), depth))
     while count() < UNITS and rows * columns * k > 2 * LONG:
         if columns >= 2 * LEAST_COLUMNS and columns >= rows:
             columns = cut(columns, -(-columns // 2), t.columns)
@@ -265,6 +271,8 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     for name, access in (("a", c.a), ("b", c.b)):
         words[name] = ("buffer", access.buffer, access.offset, access.dtype)
     numbers = {"m": m, "n": n, "k": k, "rows": blocks.rows, "columns": blocks.columns, "depth": blocks.depth}
+    shares = -(-k // blocks.share) if blocks.share else 1
+    numbers.update(shares=shares, share=blocks.share or k, blocks=batch * blocks.row_blocks * blocks.column_blocks)
     numbers.update(row_blocks=blocks.row_blocks, column_blocks=blocks.column_blocks, in_place=int(in_place))
     words.update({name: ("int", number) for name, number in numbers.items()})
     for name, dims in (("a_batch", c.batch), ("a_m", c.m), ("a_k", c.k)):
@@ -283,15 +291,16 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
             if lists:
                 words["pieces"] = ("table", pieces(offsets(along), t.columns))
         words["packed"] = ("table", np.concatenate([np.arange(blocks.depth) * v * t.lanes for v in range(1, t.vectors + 1)]))
-        words.update(finish.plain_result())
+        if shares == 1:
+            words.update(finish.plain_result())
     words.update({name: ("part", name) for name in parts})
-    scratch = reserve(words, blocks, k, t, np.dtype(c.dtype).itemsize, few_rows, slots)
-    work = blocks.rows * blocks.columns * k
+    scratch = reserve(words, blocks, k, t, np.dtype(c.dtype).itemsize, few_rows, slots, numbers["blocks"] * shares)
+    work = blocks.rows * blocks.columns * (blocks.share or k)
     chunk = max(1, LONG // max(work, 1))
-    units = batch * blocks.row_blocks * blocks.column_blocks
+    units = numbers["blocks"] * shares
     time = 2 * work * chunk / GIGAFLOPS / 1000
     return Kernel(
-        source, [*words.values(), *finish.words], units, chunk, False, scratch, "contract", max(time, 1.0), parts,
+        source, [*words.values(), *finish.words], units, chunk, shares > 1, scratch, "contract", max(time, 1.0), parts,
         None if few_rows else (shape, (blocks.rows, blocks.columns, blocks.depth), (batch, m, n, k)),
     )
 
@@ -344,22 +353,25 @@ def packing(along, depth, suffix: str, lanes: int, full: int) -> tuple[str, bool
     return panels.pack(panels.ELEMENTS, suffix), False
 
 
-def reserve(words: dict[str, tuple], blocks: Blocks, k: int, t: Tile, itemsize: int, few_rows: int, slots: int) -> int:
-    """Say where panels and tiles live in each of `slots` parts of the scratch memory; its bytes."""
+def reserve(words: dict[str, tuple], blocks: Blocks, k: int, t: Tile, itemsize: int, few_rows: int, slots: int, units: int) -> int:
+    """Say where panels and tiles live in each of `slots` parts of the scratch memory, and partial sums of units; its bytes."""
     one_slice = blocks.depth >= k
+    shared = bool(blocks.share)
     tall = blocks.rows + t.rows[0]
     panel = 0 if few_rows else -(-t.rows[0] * blocks.depth // 64) * 64
     columns = 0 if few_rows or words["in_place"][1] else blocks.depth * (blocks.columns + t.columns)
     tiles = t.rows[0] * t.columns if one_slice else tall * (blocks.columns + t.columns)
     if few_rows:
         tiles = few_rows * (blocks.columns + STREAMS)
-    part = -(-(panel + columns + tiles) * itemsize // 128) * 128
+    region = -(-tiles // 32) * 32 if shared else 0
+    part = -(-(panel + columns + (0 if shared else tiles)) * itemsize // 128) * 128
     words.update(scratch=("scratch", 0), slots=("slots",))
     numbers = {"slot_count": slots, "part": part // itemsize, "panel": panel, "column_panels": columns}
     # with one slice, a tile is used up at once and its place taken by the next
     numbers.update(tile_step=0 if one_slice else t.columns, tile_rows=0 if one_slice else tall)
+    numbers.update(partial=part // itemsize * slots, region=region)
     words.update({name: ("int", number) for name, number in numbers.items()})
-    return part * slots
+    return part * slots + region * itemsize * units * shared
 
 
 class FinishWriter(Writer):

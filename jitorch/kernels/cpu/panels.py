@@ -21,6 +21,7 @@ WORDS = (
     *("a", "b", "m", "n", "k", "rows", "columns", "depth", "row_blocks", "column_blocks"),
     *("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "pack_a", "pack_b", "pieces", "finish"),
     *("scratch", "slots", "slot_count", "part", "panel", "column_panels", "tile_step", "tile_rows", "in_place"),
+    *("shares", "share", "partial", "region", "blocks"),
     *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed"),
 )
 BUFFERS = ("a", "b", "scratch", "result")
@@ -34,7 +35,7 @@ def head(suffix: str) -> str:
     return "\n".join(["def kernel(args, lo, hi):", *lines, f"    own = address_of(at(args, {len(WORDS)}))"]) + "\n"
 
 
-# a part of the scratch memory for this call alone, then one block of the result after the other
+# a part of the scratch memory for this call alone, then one block of the result after the other, or one share of its sums
 BLOCKS = """    taken = 0
     slot = slots
     while not replace_atomic(slot, 0, 1):
@@ -45,8 +46,12 @@ BLOCKS = """    taken = 0
     pb = at(pa, panel)
     tiles = at(pb, column_panels)
     for u in range(lo, hi):
-        block = u % (row_blocks * column_blocks)
-        batch = u // (row_blocks * column_blocks)
+        unit, begin = u // shares, u % shares * share
+        end = select(k - begin < share, k, begin + share)
+        if shares > 1:
+            tiles = at(scratch, partial + u * region)
+        block = unit % (row_blocks * column_blocks)
+        batch = unit // (row_blocks * column_blocks)
         top, left = block // column_blocks * rows, block % column_blocks * columns
         height = select(m - top < rows, m - top, rows)
         width = select(n - left < columns, n - left, columns)
@@ -54,9 +59,9 @@ BLOCKS = """    taken = 0
 """
 
 # a slice of k at a time; a tile is complete after the last one
-SLICES = """        start = 0
-        while start < k:
-            length = select(k - start < depth, k - start, depth)
+SLICES = """        start = begin
+        while start < end:
+            length = select(end - start < depth, end - start, depth)
             j = 0
             while j < width and in_place == 0:
                 wide = {wide}
@@ -84,12 +89,39 @@ SLICES = """        start = 0
                     if in_place != 0:
                         line, places = at(b0, b_n[left + j]), at(b_k, start)
 {multiply}
-                    if start + length == k and not straight:
+                    if start + length == k and shares == 1 and not straight:
                         invoke(finish, own, address_of(tile), step, batch, top + i, have, left + j, cols, 0, 0)
                     j += {columns}
                 i += tall
             start += depth
     store_atomic(slot, 0)
+    if lo < hi:
+        return
+    # the last call, where sums were split: the partial ones of each block in order, whatever threads they are from
+    for unit in range(blocks):
+        tiles = at(scratch, partial + unit * shares * region)
+        for other in range(1, shares):
+            more = at(tiles, other * region)
+            for x in range(region):
+                independent()
+                tiles[x] += more[x]
+        block = unit % (row_blocks * column_blocks)
+        top, left = block // column_blocks * rows, block % column_blocks * columns
+        height = select(m - top < rows, m - top, rows)
+        width = select(n - left < columns, n - left, columns)
+        i = 0
+        while i < height:
+            remaining = height - i
+            tall = {tall}
+            have = select(remaining < tall, remaining, tall)
+            j = 0
+            while j < width:
+                wide = {wide}
+                cols = select(width - j < wide, width - j, wide)
+                invoke(finish, own, address_of(at(tiles, j * tile_rows + i * tile_step)), wide,
+                       unit // (row_blocks * column_blocks), top + i, have, left + j, cols, 0, 0)
+                j += {columns}
+            i += tall
 """
 
 # few rows, and both operands lie along k: every element of b is read once, where it lies, so nothing is packed. Columns
@@ -116,7 +148,7 @@ def driver(suffix: str, rows: Sequence[int], vectors: int, lanes: int) -> str:
     names = [(r, v, f"panel_{r}_{v}") for r in rows for v in range(vectors, 0, -1)]
     kernels = [f'{name} = panelkernel("{suffix}", {r}, {v}, {lanes})\n' for r, v, name in names]
     multiply = [
-        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n    {name}(pa, line, places, tile, step, length, start)"
+        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n    {name}(pa, line, places, tile, step, length, start - begin)"
         for number, (r, v, name) in enumerate(names)
     ]
     body = "\n".join(" " * 20 + line for text in multiply for line in text.split("\n"))

@@ -147,7 +147,6 @@ def plain(row, w, w_k, b, b_k, depth, lines, width, line):
         for y in range(lines):
             source, to = at(b, b_k[q] + y * line), at(row, y * width)
             for x in range(width):
-                independent()
                 to[x] += factor * source[x]
 """
 
