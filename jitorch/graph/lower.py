@@ -8,12 +8,12 @@ from __future__ import annotations
 from math import gcd
 from typing import Any
 
-from ..dtypes import INT, bool_, float64, int64
+from ..dtypes import HALVES, INT, bool_, dtype, float64, int64
 from ..kernels.cpu import scans
-from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_write
+from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_cast, can_write
 from .ir import Builder, Value
 from .program import Program
-from .record import contiguous_strides, count
+from .record import Meta, contiguous_strides, count
 
 SOURCES = frozenset(("input", "scalar", "const", "iota"))
 ALIASES = frozenset(("reshape", "view"))
@@ -30,6 +30,7 @@ class CanonicalBuilder(Builder):
         self.known: dict = {}
         self.metas: list = []
         self.out: tuple = ()
+        self.products = 0           # contractions asked for, in whatever form they came out
 
     def add(self, kind, name, args, shape, dtype, attrs=()):
         shape = tuple(shape)
@@ -238,6 +239,7 @@ def rewrite_whole(b, kind, name, args, shape, dtype, attrs):
 
 def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
     """Operands are read where they lie, with any strides. A product with one row or one column is a reduction like any other."""
+    b.products += 1
     labels = attrs
     sizes = {x: n for v, own in zip(args, labels) for x, n in zip(own, v.shape)}
     rows, columns = (count(sizes[x] for x in labels[2] if (x in labels[i]) and x not in labels[1 - i]) for i in (0, 1))
@@ -426,10 +428,17 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
             metas.append(args[-1])
             pattern.append("value")
     b.metas, b.out = metas, step.metas
-    start = len(b.values)
+    start, products = len(b.values), b.products
     dtypes = [m.dtype for m in [*metas, *step.metas] if hasattr(m, "dtype")]
+    lowered, attrs = args, step.attrs
+    halves = not HALVES.isdisjoint(dtypes)
+    if halves and step.op.lower is not None:
+        lowered, attrs = in_single_precision(b, args, step)
+        dtypes = [d.compute for d in dtypes]
     computed = step.op.lower is not None and complex not in metas and all(d.name in COMPUTED for d in dtypes)
-    made = step.op.lower(b, *args, *step.attrs) if computed else None
+    made = step.op.lower(b, *lowered, *attrs) if computed else None
+    if made is not None and halves and b.products == products:
+        made = None
     if made is None or not all(has_kernel(v) for v in b.values[start:]):
         made = b.call(step.op, [a for a, p in zip(args, pattern) if p == "value"], (tuple(pattern), step.attrs), step.metas)
     made = made if isinstance(made, tuple) else (made,)
@@ -446,8 +455,26 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
     return tuple(checked)
 
 
+def in_single_precision(b: CanonicalBuilder, args: list, step) -> tuple[list, tuple]:
+    """Operands and attributes of an op on half precision, as float32: kernels compute products so, and round once.
+
+    A view's base is cast, so that the view lies in memory as it did."""
+    found = []
+    for v in args:
+        if isinstance(v, Value) and v.dtype in HALVES:
+            base = v.args[0] if v.kind == "view" and v.args[0].numel <= v.numel else v
+            single = b.cast(base, base.dtype.compute)
+            v = single if base is v else b.expand(single, v.shape) if v.name == "expand" else b.strided(single, v.shape, *v.attrs)
+        found.append(v)
+    b.metas = [v if isinstance(v, Value) else m for v, m in zip(found, b.metas)]
+    b.out = tuple(Meta(m.shape, m.dtype.compute) for m in step.metas)
+    return found, tuple(a.compute if isinstance(a, dtype) else a for a in step.attrs)
+
+
 def has_kernel(v: Value) -> bool:
     """Whether kernels can be generated for a value; an entry with one that can't runs its reference instead."""
+    if v.kind == "map" and v.name == "cast":
+        return can_cast(v.args[0].dtype.name, v.dtype.name)
     if v.kind == "map":
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":

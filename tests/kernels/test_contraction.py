@@ -131,6 +131,45 @@ def test_convolutions_and_their_gradients(options, sizes):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_products_of_half_precision_are_kernels(name):
+    """Summed in float32 and rounded once, from rows and from columns; vectors; a convolution."""
+    half = getattr(jitorch, name)
+    a, b, v = (jitorch.from_numpy(RNG.standard_normal(s).astype(np.float32)).to(half) for s in ((37, 70), (70, 41), (70,)))
+    x, w = (jitorch.from_numpy(RNG.standard_normal(s).astype(np.float32)).to(half) for s in ((2, 5, 9, 9), (6, 5, 3, 3)))
+    flush()
+
+    def double(t):
+        return t.float().numpy().astype(np.float64)
+    for make, right in ((lambda: a @ b, double(a) @ double(b)), (lambda: b.t() @ a.t(), double(b).T @ double(a).T), (lambda: a @ v, double(a) @ double(v)),
+                        (lambda: F.conv2d(x, w), F.conv2d(x.double(), w.double()).numpy())):
+        steps = compiled_steps(make)
+        assert all(hasattr(s, "kernel") for s in steps)
+        got = make()
+        assert got.dtype is half
+        assert np.abs(double(got) - right).max() <= float(jitorch.finfo(half).eps) * np.abs(right).max()
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_half_precision_is_read_exactly_and_rounded_to_even(name):
+    torch = pytest.importorskip("torch")
+    bits = np.arange(65536).astype(np.uint16).view(np.int16)
+    every = torch.from_numpy(bits).view(getattr(torch, name)).float().numpy()
+    every = np.where(np.isfinite(every), every, 0).astype(np.float32)
+    half = getattr(jitorch, name)
+    x, one = jitorch.from_numpy(every.reshape(256, 256)).to(half), jitorch.eye(256).to(half)
+    with config.using(tier="compiled"):
+        np.testing.assert_array_equal((x @ one).float().numpy(), every.reshape(256, 256))
+        # one product and a zero: rounded once, from what is exact in float32
+        a, b = every[RNG.permutation(65536)[:300]], every[RNG.permutation(65536)[:300]]
+        left, right = np.zeros((300, 2), np.float32), np.zeros((2, 300), np.float32)
+        left[:, 0], right[0] = a, b
+        got = (jitorch.from_numpy(left).to(half) @ jitorch.from_numpy(right).to(half)).float().numpy()
+    with np.errstate(over="ignore"):
+        expected = torch.from_numpy(np.outer(a, b)).to(getattr(torch, name)).float().numpy()
+    np.testing.assert_array_equal(got, expected)
+
+
 def compiled_steps(make):
     """The kernels of the one program that `make` records."""
     from jitorch.graph.measure import recording

@@ -4,6 +4,8 @@ In registers integers have their own width (Numba widens, so results are cast ba
 """
 from __future__ import annotations
 
+from functools import cache
+
 # of the dtypes in the second line kernels only move elements; operations on them run their references
 SUFFIX = {"float32": "f32", "float64": "f64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8",
           "float16": "i16", "bfloat16": "i16", "complex64": "i64", "complex128": "c128"}
@@ -12,6 +14,16 @@ TYPE = {"float32": "float32", "float64": "float64", "int8": "int8", "int16": "in
 
 COMPUTED = frozenset(TYPE)
 FLOATS = ("float32", "float64")
+HALVES = ("float16", "bfloat16")    # kernels read and write them as float32
+
+
+@cache
+def converts(dtype: str) -> bool:
+    """Whether this processor has instructions for a half precision dtype, as float32 (bfloat16 needs none)."""
+    import llvmlite.binding as llvm
+
+    return dtype == "bfloat16" or (dtype == "float16" and (
+        llvm.get_host_cpu_features().get("f16c", False) or llvm.get_process_triple().startswith(("aarch64", "arm64"))))
 
 
 def cast(text: str, target: str) -> str:
@@ -85,6 +97,14 @@ FUNCTIONS = frozenset(("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", 
 BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8}
 
 
+def can_cast(source: str, target: str) -> bool:
+    """Whether kernels can: half precision to and from float32 only, so that nothing is rounded twice."""
+    for one, other in ((source, target), (target, source)):
+        if one in HALVES:
+            return other == "float32" and converts(one)
+    return source in COMPUTED and target in COMPUTED
+
+
 def can_write(name: str, operand_dtype: str) -> bool:
     """Whether kernels have this function for this operand dtype; where not, the IR op runs on the reference."""
     kind = 0 if operand_dtype in FLOATS else 2 if operand_dtype == "bool" else 1
@@ -103,7 +123,9 @@ def can_write(name: str, operand_dtype: str) -> bool:
 def expression(name: str, dtype: str, operands: list[str], operand_dtypes: list[str]) -> str:
     """Source text of one elementwise function applied to `operands`."""
     if name == "cast":
-        return cast(operands[0], dtype)
+        if operand_dtypes[0] in HALVES:
+            return f"widened_{operand_dtypes[0]}({operands[0]})"
+        return f"rounded_{dtype}({operands[0]})" if dtype in HALVES else cast(operands[0], dtype)
     if name == "philox":
         return f"philox({operands[0]}, {operands[1]})"
     source = operand_dtypes[1] if name == "where" else operand_dtypes[0]

@@ -291,6 +291,53 @@ CONVERSIONS: dict[str, Any] = {
 
 
 @intrinsic
+def widened_bfloat16(typingctx, x):
+    """The bits of a bfloat16 (int16) as the float32 that they are the upper half of."""
+
+    def codegen(context, builder, sig, args):
+        word = builder.zext(args[0], ir.IntType(32))
+        return builder.bitcast(builder.shl(word, ir.Constant(word.type, 16)), ir.FloatType())
+
+    return float32(int16), codegen
+
+
+@intrinsic
+def rounded_bfloat16(typingctx, x):
+    """The bits (int16) of the bfloat16 that is nearest to a float32, of two the even one."""
+
+    def codegen(context, builder, sig, args):
+        kind = ir.IntType(32)
+        word, shift = builder.bitcast(args[0], kind), ir.Constant(kind, 16)
+        even = builder.and_(builder.lshr(word, shift), ir.Constant(kind, 1))
+        nearest = builder.add(builder.add(word, ir.Constant(kind, 0x7FFF)), even)
+        quiet = builder.or_(word, ir.Constant(kind, 0x400000))
+        bits = builder.select(builder.fcmp_unordered("uno", args[0], args[0]), quiet, nearest)
+        return builder.trunc(builder.lshr(bits, shift), ir.IntType(16))
+
+    return int16(float32), codegen
+
+
+@intrinsic
+def widened_float16(typingctx, x):
+    """The bits of a float16 (int16) as a float32."""
+
+    def codegen(context, builder, sig, args):
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return float32(int16), codegen
+
+
+@intrinsic
+def rounded_float16(typingctx, x):
+    """The bits (int16) of the float16 that is nearest to a float32, of two the even one."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return int16(float32), codegen
+
+
+@intrinsic
 def narrowed(typingctx, x):
     """An int64 in 32 bits, for comparison with an index below 2**31: limited to -1 and 2**31 - 1, which compare with it as x does."""
 
@@ -462,6 +509,8 @@ NAMES: dict[str, Any] = {
     **{"invoke": invoke, "address_of": address_of},
     **{str(kind): kind for kind in (boolean, float32, float64, int8, int16, int32, int64, uint8, types.uint32, uint64)},
     **{"word": word, "sword": sword, "at": at, "independent": independent, "select": select, "narrowed": narrowed},
+    **{"widened_bfloat16": widened_bfloat16, "rounded_bfloat16": rounded_bfloat16},
+    **{"widened_float16": widened_float16, "rounded_float16": rounded_float16},
     **{"radd": radd, "rmul": rmul, "rmax": rmax, "rmin": rmin},
     **{"bits_f32": bits_f32, "bits_of_f32": bits_of_f32, "bits_f64": bits_f64, "bits_of_f64": bits_of_f64},
     **{"call_kernel": call_kernel, "call_c": call_c, "pointer_to": pointer_to, "table_at": table_at, "pause": pause},
