@@ -18,6 +18,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .observe import kind_of, kind_of_file
+
 LINES = 500             # of one capture; after that, numbers are asked for their values
 KINDS = (int, float)
 
@@ -259,3 +261,51 @@ def replace(holder: Any, n: Number) -> None:
         holder.cell_contents = n.value
     elif isinstance(getattr(holder, "__dict__", None), dict):
         replace(holder.__dict__, n)
+
+
+# -- code that could tell a stand-in from a number -----------------------------------------------------------------------
+def asks_types(learned: Any, world: Any) -> bool:
+    """Whether code that ran, or that could be called for the first time, names `type`."""
+    if "type" in learned.names:
+        return True
+    new = [f for f in world.reached if kind_of(f.__code__) == "user" and f.__code__ not in learned.codes]
+    return any(names_type(f.__code__) for f in new) or any(module_asks(where) for where in {id(f.__globals__): f.__globals__ for f in new}.values())
+
+
+def names_type(code: types.CodeType) -> bool:
+    stack = [code]
+    while stack:
+        c = stack.pop()
+        if "type" in c.co_names:
+            return True
+        stack += [k for k in c.co_consts if isinstance(k, types.CodeType)]
+    return False
+
+
+def module_asks(where: dict) -> bool:
+    """The same of all that is defined or imported where a function is: what it calls is found there."""
+    seen: dict[int, Any] = {}
+    stack: list[Any] = [*where.values()]
+    while stack:
+        x = stack.pop()
+        if id(x) in seen:
+            continue
+        seen[id(x)] = x
+        if isinstance(x, types.FunctionType):
+            if kind_of(x.__code__) == "user":
+                if names_type(x.__code__):
+                    return True
+                stack += x.__globals__.values() if ("globals", id(x.__globals__)) not in seen else ()
+                seen["globals", id(x.__globals__)] = x      # type: ignore[index]
+        elif isinstance(x, type):
+            if x.__module__.split(".")[0] not in ("jitorch", "builtins", "numpy"):
+                stack += vars(x).values()
+        elif isinstance(x, (staticmethod, classmethod)):
+            stack.append(x.__func__)
+        elif isinstance(x, property):
+            stack += [x.fget, x.fset]
+        elif isinstance(x, types.ModuleType):
+            name = getattr(x, "__file__", None) or "<"
+            if name.endswith(".py") and kind_of_file(name) == "user":
+                stack += vars(x).values()
+    return False

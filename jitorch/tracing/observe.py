@@ -69,18 +69,22 @@ def kind_of(code: types.CodeType, scope: dict | None = None) -> str:
         if name == "<string>" and scope is not None and scope.get("__name__") != "__main__":
             KINDS[code] = "standard"                # written by namedtuple or dataclass
             return "standard"
-        kind = FILES.get(name)
-        if kind is None:
-            if name.startswith(IMPURE):
-                kind = "impure"
-            elif name.startswith(PACKAGE):
-                kind = "library"
-            elif name.startswith(LIBRARIES) or name.startswith(STANDARD) and "-packages" not in name or name.startswith("<frozen"):
-                kind = "standard"
-            else:
-                kind = "user"
-            FILES[name] = kind
-        KINDS[code] = kind
+        kind = KINDS[code] = kind_of_file(name)
+    return kind
+
+
+def kind_of_file(name: str) -> str:
+    kind = FILES.get(name)
+    if kind is None:
+        if name.startswith(IMPURE):
+            kind = "impure"
+        elif name.startswith(PACKAGE):
+            kind = "library"
+        elif name.startswith(LIBRARIES) or name.startswith(STANDARD) and "-packages" not in name or name.startswith("<frozen"):
+            kind = "standard"
+        else:
+            kind = "user"
+        FILES[name] = kind
     return kind
 
 

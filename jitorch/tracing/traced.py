@@ -17,7 +17,7 @@ from ..graph.record import ROOT, Size, local
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from .capture import Session
-from .numbers import KINDS, Lines
+from .numbers import KINDS, Lines, asks_types
 from .observe import Learned, Observer
 from .replay import Capture
 from .world import PLAIN, Check, World
@@ -230,7 +230,7 @@ class TracedFunction:
                     if capture.stale is not None and capture in general.captures:
                         general.captures.remove(capture)
                     return True, self.watched_call(tensors, objects, args, kwargs, result)[2]
-        if general.refused or not self.learned.codes or self.learned.every or "type" in self.learned.names:
+        if general.refused or not self.learned.codes or self.learned.every:
             return False, None
         with self.lock:
             general.attempts += 1
@@ -288,7 +288,9 @@ class TracedFunction:
             session = Session(tape, tensors, world, script)
             session.code = getattr(self.original, "__code__", None)
             given, named = args, kwargs
-            if general:
+            if general and asks_types(self.learned, world):
+                session.fail("code that may run asks for the type of something: its numbers are no arguments of a replay")
+            elif general:
                 lines = session.lines = Lines()
                 given = tuple([lines.argument(x) if type(x) in KINDS else x for x in args])
                 named = {k: lines.argument(x) if type(x) in KINDS else x for k, x in kwargs.items()}

@@ -142,6 +142,7 @@ class World:
         self.problem: str | None = None
         self.modules = 0
         self.functions: set[types.CodeType] = set()
+        self.reached: list[types.FunctionType] = []
         self.seen: dict[int, Any] = {}
         self.stack: list[tuple[Any, str]] = []
         self.items = 0
@@ -352,6 +353,7 @@ class World:
         if original is not None:
             self.stack.append((original, name))
         self.functions.add(f.__code__)
+        self.reached.append(f)
         if kind_of(f.__code__) != "library":
             for k, what in (("__code__", "code"), ("__defaults__", "defaults"), ("__kwdefaults__", "defaults")):
                 self.watch("attribute", f, k, getattr(f, k), f"the {what} of {name}")

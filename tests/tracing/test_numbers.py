@@ -118,6 +118,7 @@ def rounds_and_norms(v, k):
 def through_numpy(v, k):
     a = np.array([1.0, 2.0, 3.0], "float32")
     b = np.where(a > k, k, a)
+    a = a + np.float32(k)
     return v + torch.from_numpy((a * k + k).astype("float32")) + torch.from_numpy(b.astype("float32")) + float(np.dot(a, a) * k) + (a * k).itemsize
 
 
@@ -299,3 +300,24 @@ def test_captures_in_general_are_bounded():
         assert f(torch.ones(2), i / 7).tolist() == (torch.ones(2) * (i / 7)).tolist()
     (general,) = f.general.values()
     assert len(general.captures) <= 8 and general.refused
+
+
+def type_helper(k):
+    return 2.0 if type(k) is float else 3.0
+
+
+def through_another(v, k):
+    return v * type_helper(k)
+
+
+def test_code_that_has_not_run_yet_and_asks_for_types():
+    def function(v, k):
+        return type_helper(k) * v if k > 2 else v * k
+
+    def other(v, k):
+        return through_another(v, k) if k > 2 else v * k
+
+    for original in (function, other):
+        f = torch.trace(original)
+        for k in (0.5, 0.25, 3.0, 4.0, 0.75, 5.0, 6.0):
+            assert f(x(), k).tolist() == original(x(), k).tolist()
