@@ -105,7 +105,7 @@ def merged(a: Group, b: Group, of_a, of_b, stored: set[Value]) -> Group | None:
         return None
     g = Group(-1)
     g.sizes, g.operands = list(a.sizes), a.operands | b.operands
-    loops = common_loops(a, b, axis, of_a)
+    loops = common_loops(a, b, axis)
     if loops is None:
         return None
     g.order, g.reduced, g.across = loops
@@ -121,12 +121,13 @@ def merged(a: Group, b: Group, of_a, of_b, stored: set[Value]) -> Group | None:
     g.nodes = dict(sorted(g.nodes.items(), key=lambda item: item[0].index))
     if not in_registers(g) or not all(may_store(g, v) for v in g.nodes if v in stored):
         return None
-    if not (legal_across(g) if g.across else legal(g)) or (g.reduced and not all(lies_along(g, v) for v in g.nodes)):
+    if not (legal_across(g) if g.across else legal(g)) or (
+            g.reduced and not (worth(g, a, b, stored) and all(lies_along(g, v) for v in g.nodes))):
         return None
     return g
 
 
-def common_loops(a: Group, b: Group, axis: dict[int, int], of_a) -> tuple | None:
+def common_loops(a: Group, b: Group, axis: dict[int, int]) -> tuple | None:
     """(order of axes, reduced axes, are there sums over all rows) of a kernel that does what both do."""
     everything = set(range(len(a.sizes)))
     of_b = {axis[x] for x in b.reduced}
@@ -155,6 +156,14 @@ def in_registers(g: Group) -> bool:
             if a in g.nodes and (not direct(c, k, chain) or use_axes(g, (c, k, chain)) != g.nodes[a]):
                 return False
     return True
+
+
+def worth(g: Group, a: Group, b: Group, stored: set[Value]) -> bool:
+    """Whether the loops of a reduction suit both. Two large results take turns with the operands in the nearest cache, and a map that is one long line
+    by itself would be cut into short ones where what is reduced lies on both sides of what is kept."""
+    writers = sum(any(v in stored and len([x for x in axes if x is not None]) == len(h.sizes) for v, axes in h.nodes.items()) for h in (a, b))
+    kinds = [x in g.reduced for x in g.order]
+    return writers < 2 and (bool(a.reduced and b.reduced) or kinds in (sorted(kinds), sorted(kinds, reverse=True)))
 
 
 def legal_across(g: Group) -> bool:
