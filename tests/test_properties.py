@@ -51,6 +51,7 @@ WRITES = {
     "added rows": lambda m, x, y, i, j: x.index_add_(0, m.tensor([0, i % x.shape[0]]), m.ones(2, x.shape[1], dtype=x.dtype)),
     "sine": lambda m, x, y, i, j: x.sin_(),
 }
+DEPRECATED = ("where", "picked rows")       # PyTorch does these to expanded tensors and warns; jitorch refuses, as for all other writes
 KINDS = [(kind, name) for kind, table in (("view", VIEWS), ("value", VALUES), ("write", WRITES)) for name in table]
 STEP = st.tuples(st.sampled_from(KINDS), st.integers(0, 99), st.integers(0, 99), st.integers(0, 5), st.integers(0, 5))
 TABLES = {"view": VIEWS, "value": VALUES, "write": WRITES}
@@ -64,6 +65,8 @@ def run(m, seed: int, program) -> list[np.ndarray | str]:
     notes: list[np.ndarray | str] = []
     for (kind, name), a, b, i, j in program:
         x, y = live[a % len(live)], live[b % len(live)]
+        if kind == "write" and name in DEPRECATED and any(stride == 0 and n > 1 for stride, n in zip(x.stride(), x.shape, strict=True)):
+            continue
         try:
             made = TABLES[kind][name](m, x, y, i, j)
         except (RuntimeError, IndexError, ValueError) as error:

@@ -42,6 +42,11 @@ def scaled(other, alpha, input):
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if hasattr(alpha, "_meta"):
         alpha = alpha.item()
+    if hasattr(other, "_meta") and other.dtype.category == BOOL:        # alpha has no say in the dtype of the result
+        if category(input) == BOOL:
+            return FUNCTIONS["logical_and"](other, bool(alpha))
+        if hasattr(input, "_meta"):
+            other = other.to(dtypes.result_type((input._meta, other._meta)))
     return FUNCTIONS["mul"](other, operand(alpha)) if hasattr(other, "_meta") else other * alpha
 
 
@@ -58,7 +63,10 @@ def add(input, other, *, alpha=1, out=None):
 
 def sub(input, other, *, alpha=1, out=None):
     """input - alpha * other. RuntimeError for bool tensors."""
-    return finish(FUNCTIONS["sub"](operand(input, "sub"), scaled(operand(other, "sub"), alpha, input)), out)
+    input, other = operand(input, "sub"), operand(other, "sub")
+    if category(other) == BOOL and hasattr(other, "_meta"):
+        alpha = 1           # it raises
+    return finish(FUNCTIONS["sub"](input, scaled(other, alpha, input)), out)
 
 
 def rsub(input, other, *, alpha=1):

@@ -329,7 +329,7 @@ def converted(value, dtype):
     """A value to be written into memory of `dtype`: a tensor of that dtype, or a number that fits it."""
     if is_tensor(value):
         return value if value.dtype is dtype else value.to(dtype)
-    return bool(value) if dtype.category == BOOL else int(value) if dtype.category == INT else float(value)
+    return bool(value) if dtype.category == BOOL else int(value) if dtype.category == INT else complex(value) if dtype.is_complex else float(value)
 
 
 def fitted(value, target):

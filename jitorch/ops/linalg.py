@@ -954,8 +954,9 @@ def cross_old(input, other, dim: int | None = None, *, out=None):
 
 
 def vecdot(x, y, *, dim: int = -1, out=None):
-    """Dot products along a dimension, the others broadcasting."""
-    return finish((x * y).sum(dim, dtype=(x * y).dtype), out)
+    """Dot products along a dimension, the others broadcasting; those of complex vectors with the first conjugated."""
+    product = (x.conj() if x.is_complex() else x) * y
+    return finish(product.sum(dim, dtype=product.dtype), out)
 
 
 def trace(input):
@@ -991,9 +992,9 @@ def cov(input, *, correction: int = 1, fweights=None, aweights=None):
             f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions"
         )
     x = reshape(input, (1, -1)) if input.ndim < 2 else input
-    if x.dtype.category != FLOAT:
+    if x.dtype.category < FLOAT:
         x = x.to(get_default_dtype())
-    n, weights = x.shape[1], None
+    n, weights, real = x.shape[1], None, x.dtype.to_real()
     for what, w in (("fweights", fweights), ("aweights", aweights)):
         if w is None:
             continue
@@ -1011,16 +1012,16 @@ def cov(input, *, correction: int = 1, fweights=None, aweights=None):
             )
         if bool((w < 0).any()):
             raise RuntimeError(f"cov(): {what} cannot be negative")
-        weights = w.to(x.dtype) if weights is None else weights * w.to(x.dtype)
+        weights = w.to(real) if weights is None else weights * w.to(real)
     if weights is None:
         centred = x - x.mean(1, keepdim=True)
-        product = matmul(centred, mT(centred)) / max(n - correction, 0)
+        product = matmul(centred, mT(centred.conj())) / max(n - correction, 0)
     else:
         total = weights.sum()
         centred = x - (x * weights).sum(1, keepdim=True) / total
-        used = (weights * aweights.to(x.dtype)).sum() / total if aweights is not None else 1
+        used = (weights * aweights.to(real)).sum() / total if aweights is not None else 1
         factor = (total - correction * used).clamp(min=0)
-        product = matmul(centred * weights, mT(centred)) / factor
+        product = matmul(centred * weights, mT(centred.conj())) / factor
     return reshape(product, ()) if product.shape == (1, 1) and input.ndim < 2 or product._meta.numel == 1 else product
 
 
@@ -1029,6 +1030,10 @@ def corrcoef(input):
     c = cov(input)
     if c.ndim == 0:
         return c / c
+    if c.is_complex():
+        deviation = diagonal(c).real.sqrt()
+        found = c / unsqueeze(deviation, 1) / unsqueeze(deviation, 0)
+        return PUBLIC["complex"](found.real.clamp(-1, 1), found.imag.clamp(-1, 1))
     deviation = diagonal(c).sqrt()
     return (c / unsqueeze(deviation, 1) / unsqueeze(deviation, 0)).clamp(-1, 1)
 

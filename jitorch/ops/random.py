@@ -605,9 +605,13 @@ def float_only(name: str, self) -> None:
 def uniform_(self, from_=0.0, to=1.0, *, generator=None, **more):
     """Filled with numbers uniform in [from, to). RuntimeError where from > to."""
     from_ = more.get("from", from_)
-    float_only("check_uniform_bounds", self)
+    if not self.is_complex():       # of complex tensors both parts are filled
+        float_only("check_uniform_bounds", self)
     if from_ > to:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={from_} > to={to}")
+    if self.is_complex():
+        pair = uniform((*self.shape, 2), self.dtype.to_real(), generator) * float(to - from_) + float(from_)
+        return PUBLIC["view_as_complex"](pair)
     return uniform(self.shape, self.dtype, generator) * float(to - from_) + float(from_)
 
 

@@ -604,8 +604,8 @@ std_op = reduction(
 
 def spread_arguments(name: str, input, dim, unbiased, correction):
     """(dims, correction) from the arguments of the two historic signatures of var and std."""
-    if input.dtype.category != FLOAT:
-        raise RuntimeError(f"{name} only support floating point and complex dtypes")
+    if input.dtype.category < FLOAT:
+        raise RuntimeError("std and var only support floating point and complex dtypes")
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if correction is None:
@@ -613,14 +613,22 @@ def spread_arguments(name: str, input, dim, unbiased, correction):
     return dims_of(input.ndim, dim), operand(correction)
 
 
+def spread_of(op, input, dims, keepdim: bool, correction):
+    """`op`, the variance or the standard deviation; of complex numbers, whose variance is that of both parts together."""
+    if not input.is_complex():
+        return apply(op, (input,), (dims, keepdim, correction))
+    both = apply(var_op, (input.real,), (dims, keepdim, correction)) + apply(var_op, (input.imag,), (dims, keepdim, correction))
+    return both if op is var_op else both.sqrt()
+
+
 def spread_function(name: str, op):
     def function(input, dim=None, unbiased=None, keepdim: bool = False, *, correction=None, out=None):
         dims, correction = spread_arguments(name, input, dim, unbiased, correction)
-        return finish(apply(op, (input,), (dims, bool(keepdim), correction)), out)
+        return finish(spread_of(op, input, dims, bool(keepdim), correction), out)
 
     def with_mean(input, dim=None, unbiased=None, keepdim: bool = False, *, correction=None, out=None):
         dims, correction = spread_arguments(f"{name}_mean", input, dim, unbiased, correction)
-        return finish((apply(op, (input,), (dims, bool(keepdim), correction)), mean(input, dims or None, keepdim)), out)
+        return finish((spread_of(op, input, dims, bool(keepdim), correction), mean(input, dims or None, keepdim)), out)
 
     function.__name__, with_mean.__name__ = name, f"{name}_mean"
     what = "variance" if name == "var" else "standard deviation"

@@ -8,6 +8,7 @@ import jitorch
 
 torch = pytest.importorskip("torch")
 X = np.random.default_rng(0).normal(size=(2, 3, 9, 7)).astype("float32")
+Z = (np.random.default_rng(1).normal(size=(3, 3)) + 1j * np.random.default_rng(2).normal(size=(3, 3))).astype("complex64")
 NAN, INF = float("nan"), float("inf")
 
 
@@ -73,6 +74,12 @@ CASES = {
     "batched gradients": lambda t: (lambda x: t.autograd.grad(x ** 2, x, t.eye(3), is_grads_batched=True)[0])(t.tensor([1.0, 2.0, 3.0], requires_grad=True)),
     "sizes": lambda t: [t.tensor((1, *t.ones(2, 3).shape)), t.tensor(t.ones(2, 3).shape * 2), t.tensor((4,) + t.ones(2).shape)],
     "vdot": lambda t: [f(t.tensor([1 + 2j, -1j]), t.tensor([1 + 1j, 3.0])) for f in (t.vdot, t.dot)],
+    "complex spreads": lambda t: [f(t.tensor(Z)) for f in (t.var, t.std, lambda z: t.var_mean(z, 0)[0], lambda z: t.std(z, 1, correction=0))],
+    "complex spread's gradient": lambda t: gradient(lambda t, z: t.var(z) + t.std(z))(t, Z),
+    "complex covariance": lambda t: [t.cov(t.tensor(Z)), t.corrcoef(t.tensor(Z)), t.cov(t.tensor(Z), fweights=t.tensor([1, 2, 1]))],
+    "vecdot": lambda t: t.linalg.vecdot(t.tensor(Z), t.tensor(Z[::-1].copy())),
+    "complex filler": lambda t: t.tensor(Z).masked_fill(t.tensor(Z).real > 0, 1j),
+    "alpha of masks": lambda t: [t.ones(2, dtype=d).add(t.ones(2, dtype=t.bool), alpha=3) for d in (t.bool, t.int32, t.uint8, t.float16)],
     "set_": lambda t: t.empty(0).set_(t.arange(6.0).untyped_storage(), 1, (2, 2), (2, 1)),
 }
 
