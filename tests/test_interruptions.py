@@ -48,19 +48,24 @@ def training(n, watch=lambda w: None):
 @posix
 def test_a_signal_handler_that_reads_and_computes(tier):
     """A checkpoint on a signal: whatever it interrupts goes on as if nothing had been, and it reads whole steps."""
-    watched, kept, refused, seen = [], [], [], []
+    watched, kept, refused, seen, inside = [], [], [], [], []
 
     def watch(w):
         watched[:] = [w]
     expected = training(60, watch)
 
     def handler(*_):
+        if inside:          # the next signal may come before this one is done, while a kernel is compiled
+            return
+        inside.append(True)
         try:
             a = watched[0][1].detach().sum() * 2
             kept[:] = [a, watched[0][0].detach() * 3, torch.rand(3)]
             seen.append(float(a))
         except RuntimeError as error:
             refused.append(str(error))
+        finally:
+            inside.clear()
     before = signal.signal(signal.SIGALRM, handler)
     try:
         for round in range(6):
@@ -75,7 +80,7 @@ def test_a_signal_handler_that_reads_and_computes(tier):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert seen
-    assert all("in the middle of the run" in text for text in refused)
+    assert [text for text in refused if "in the middle of the run" not in text] == []
 
 
 def test_a_finalizer_that_computes(tier):
