@@ -1,4 +1,4 @@
-"""The switches: each an environment variable and a setting of this module.
+"""The switches: each an environment variable (an empty one counts as not set) and a setting of this module.
 
 | variable | setting | meaning |
 | --- | --- | --- |
@@ -16,13 +16,23 @@ from contextlib import contextmanager
 
 TIERS = ("auto", "compiled", "reference")
 
-tier: str = os.environ.get("JITORCH_TIER", "auto")
-check: bool = os.environ.get("JITORCH_CHECK", "0") not in ("", "0")
-winograd: bool = os.environ.get("JITORCH_WINOGRAD", "1") not in ("", "0")
-debug: int = int(os.environ.get("JITORCH_DEBUG", "0") or 0)
 
-if tier not in TIERS:
-    raise ValueError(f"JITORCH_TIER={tier!r}: use one of {', '.join(TIERS)}")
+def variable(name: str, default: str = "") -> str:
+    """The text of one of these environment variables; one that is empty counts as not set."""
+    return os.environ.get(name, "").strip() or default
+
+
+def one_of(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    text = variable(name, default)
+    if text not in allowed:
+        raise ValueError(f"{name}={text!r}: use one of {', '.join(allowed)}")
+    return text
+
+
+tier: str = one_of("JITORCH_TIER", "auto", TIERS)
+check: bool = variable("JITORCH_CHECK", "0") != "0"
+winograd: bool = variable("JITORCH_WINOGRAD", "1") != "0"
+debug: int = int(one_of("JITORCH_DEBUG", "0", ("0", "1", "2", "3")))
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..config import variable
 from .objects import Compiled, pack, unpack
 
 LIMIT_BYTES = 1 << 30  # beyond it, the entries used least recently are removed
@@ -108,11 +109,11 @@ def default_directory() -> Path:
 
 def directory() -> str | None:
     """The directory of the cache, made if needed; None if there can't be one, of which the user is told once."""
-    return _usable(os.environ.get("JITORCH_CACHE_DIR"))
+    return _usable(variable("JITORCH_CACHE_DIR"))
 
 
 @lru_cache(maxsize=8)
-def _usable(named: str | None) -> str | None:
+def _usable(named: str) -> str | None:
     try:
         path = str(Path(named).expanduser().absolute() if named else default_directory())
         os.makedirs(path, mode=0o700, exist_ok=True)

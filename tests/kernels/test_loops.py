@@ -41,12 +41,14 @@ def test_every_permutation_of_a_map_and_of_a_reduction():
     import itertools
     a = rng.standard_normal((5, 9, 17, 33)).astype("float32")
     x = made(a)
-    for p in itertools.permutations(range(4)):
+    choices = ((0,), (3,), (0, 2, 3), (1, 2))
+    for i, p in enumerate(itertools.permutations(range(4))):
         y, b = x.permute(p), a.transpose(p)
         np.testing.assert_array_equal((y * 2).numpy(), b * 2)
-        for dims in ((0,), (3,), (0, 2, 3), (1, 2)):
+        for dims in choices:
             np.testing.assert_allclose(y.sum(dims).numpy(), b.sum(dims, dtype="float64"), rtol=1e-5, atol=1e-5)
-            np.testing.assert_array_equal(y.amax(dims).numpy(), b.max(dims))
+        dims = choices[i % 4]       # the loops are a sum's
+        np.testing.assert_array_equal(y.amax(dims).numpy(), b.max(dims))
         np.testing.assert_array_equal(y.argmax(1).numpy(), b.argmax(1))
 
 

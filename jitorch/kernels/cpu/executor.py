@@ -36,6 +36,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...config import variable
 from . import pool
 
 SPIN_MICROSECONDS = 40
@@ -391,7 +392,7 @@ def get_num_threads() -> int:
 
 @cache
 def _default_threads() -> int:
-    text = os.environ.get("JITORCH_NUM_THREADS", "").strip()
+    text = variable("JITORCH_NUM_THREADS")
     if not text:
         return available_cpus()
     if not text.isdecimal() or int(text) < 1:
