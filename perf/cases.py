@@ -105,6 +105,7 @@ def kernel_cases() -> dict[str, Case]:
     cases = {
         "20 elementwise ops 16 MB": Case(**both_ways(twenty_ops), inputs=(flat,), goals=fused),
         "tanh 16 MB": Case(**both_ways(lambda np, x: np.tanh(x)), inputs=(flat,), goals=fused),
+        "rsqrt 16 MB": Case(lambda fw, x: fw.torch.rsqrt(x.abs()), lambda jax, x: jax.lax.rsqrt(abs(x)), (flat,), goals(0.9, 0.9)),
     }
 
     def both(name: str, case: Case, grads: int = 1, backward: float = 2.0) -> None:
@@ -116,6 +117,8 @@ def kernel_cases() -> dict[str, Case]:
         return jax.nn.gelu(x, approximate=False)
     both("gelu 2048x3072", Case(lambda fw, x: fw.F.gelu(x), gelu_jax, (wide,), fused))
     both("softmax 48x512x512", Case(lambda fw, x: fw.F.softmax(x, -1), lambda jax, x: jax.nn.softmax(x), (heads,), fused))
+    cases["softmax of a transposed view 2048x2048"] = Case(
+        lambda fw, x: fw.F.softmax(x.t(), -1), lambda jax, x: jax.nn.softmax(x.T), (Array((2048, 2048)),), goals(0.9, 0.9))
     both("layer norm 2048x768", Case(lambda fw, x, w, b: fw.F.layer_norm(x, (768,), w, b), layer_norm_jax,
                                      (tokens, width, width), fused), grads=3)
     both("cross entropy 2048x8192", Case(lambda fw, x, y: fw.F.cross_entropy(x, y), cross_entropy_jax,
@@ -123,6 +126,7 @@ def kernel_cases() -> dict[str, Case]:
 
     cases |= {
         "sum of columns 4096x4096": Case(lambda fw, x: x.sum(0), lambda jax, x: x.sum(0), (square,), reduced),
+        "sum of columns 1000000x8": Case(lambda fw, x: x.sum(0), lambda jax, x: x.sum(0), (Array((1000000, 8)),), goals(1.0, 0.9)),
         "variance of columns 4096x4096": Case(lambda fw, x: x.var(0), lambda jax, x: x.var(0, ddof=1), (square,), reduced),
         "variance of 4096x4096": Case(lambda fw, x: x.var(), lambda jax, x: x.var(ddof=1), (square,), reduced),
         "mean of a fused chain 64 MB": Case(**both_ways(chain_mean), inputs=(square,), goals=reduced),

@@ -131,7 +131,7 @@ TABLE = [
         lambda m, g, x: m.where(inside(x, -3, 3), g / 6, 0),
         0,
     ),
-    ("hardswish", "hardswish_cpu", lambda m, x: x * clamp(m, x + 3, 0, 6) / 6, hardswish_backward, 0),
+    ("hardswish", "hardswish_cpu", lambda m, x: x * clamp(m, x + 3, 0, 6) * (1 / 6), hardswish_backward, 0),
     (
         "hardshrink",
         "hardshrink_cpu",

@@ -13,7 +13,7 @@ import scipy.special
 from numba import cfunc, njit, types
 from numba.core.errors import TypingError
 
-from jitorch.kernels.cpu import loader, tables, vecmath
+from jitorch.kernels.cpu import instructions, loader, vecmath
 from jitorch.kernels.cpu.compiler import assembly, build, compile_kernel, define, lower
 
 INF, NAN = np.inf, np.nan
@@ -147,24 +147,28 @@ def test_float32_is_accurate_over_the_whole_range(name):
     assert not wrong_sign.any(), f"{name}({x[wrong_sign][0]!r}) = {got[wrong_sign][0]!r}"
 
 
-def test_erf_without_tables(monkeypatch):
-    monkeypatch.setattr(tables, "has_register_tables", lambda: False)
+@pytest.mark.parametrize("name", ["erf", "rsqrt"])
+def test_functions_without_instructions_for_vectors(monkeypatch, name):
+    monkeypatch.setattr(instructions, "has_instructions", lambda: False)
     x = sample_f32()
-    got, exact = np.empty_like(x), scipy.special.erf(x.astype(np.float64))
-    source = "# without tables\n" + source_of(vecmath.F32["erf"], "f32", "f32")
-    assert tables.PREFIX not in str(lower(*define(source, "<kernel>"))[0])
+    with np.errstate(all="ignore"):
+        got, exact = np.empty_like(x), REFERENCE[name](x.astype(np.float64))
+    source = "# without instructions for vectors\n" + source_of(vecmath.F32[name], "f32", "f32")
+    assert instructions.PREFIX not in str(lower(*define(source, "<kernel>"))[0])
     loop_over(source)(np.array([x.ctypes.data, got.ctypes.data]).ctypes.data, 0, x.size)
     assert ulp_error(got, exact).max() <= ALLOWED_ULP
 
 
-@pytest.mark.skipif(not tables.has_register_tables(), reason="this CPU looks nothing up in registers")
+@pytest.mark.skipif(not instructions.has_instructions(), reason="this CPU has no such instructions")
 @pytest.mark.parametrize("wide", ["f32", "f64"])
-def test_functions_by_table_give_the_same_bits_in_vectors_and_alone(wide):
+@pytest.mark.parametrize("name, expected", [("erf", "vperm[it]2ps"), ("rsqrt", "vrsqrt14ps")])
+def test_functions_for_vectors_give_the_same_bits_in_vectors_and_alone(name, expected, wide):
     """Loops that hold float64, too, have shorter vectors."""
     x = np.random.default_rng(0).standard_normal(1000).astype(np.float32) * 2
+    x[:8] = 0, -0.0, INF, -INF, NAN, 1e-42, 3e38, 1
     got = np.empty(x.size, np.float32 if wide == "f32" else np.float64)
-    source = source_of(vecmath.F32["erf"], "f32", wide)
-    assert "vpermi2ps" in (text := assembly(source)) or "vpermt2ps" in text
+    source = source_of(vecmath.F32[name], "f32", wide)
+    assert re.search(expected, assembly(source))
     assert not library_calls(str(build(source, "kernel", "<kernel>")))
     kernel, words = loop_over(source), np.array([x.ctypes.data, got.ctypes.data])
     kernel(words.ctypes.data, 0, x.size)

@@ -25,7 +25,7 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
 from ..objects import Compiled, undefined_symbols
-from . import prelude, tables
+from . import instructions, prelude
 
 KERNEL_SIGNATURE = types.void(types.CPointer(types.uint64), types.intp, types.intp)
 # these run 512-bit instructions at full clock, but LLVM prefers 256 bits on the Intel ones
@@ -59,9 +59,9 @@ def build(source: str, symbol: str, path: str) -> llvm.ModuleRef:
     module, native = lower(function, signature)
     module = with_loop_metadata(module)
     add_entry_point(module, native, signature, symbol)
-    module = tables.with_variants(module)
+    module = instructions.with_variants(module)
     optimise(module)
-    tables.inline(module, target_machine())
+    instructions.inline(module, target_machine())
     return module
 
 

@@ -1,4 +1,4 @@
-"""An LLVM value with Python's operators, in which the formulas of `vecmath` and `tables` are written."""
+"""An LLVM value with Python's operators, in which the formulas of `vecmath` and `instructions` are written."""
 
 from __future__ import annotations
 

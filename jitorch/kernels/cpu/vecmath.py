@@ -50,7 +50,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from . import tables
+from . import instructions
 from .values import (
     DOUBLE,
     FLOAT,
@@ -496,7 +496,7 @@ def acos_(fmt: Format, x: Value) -> Value:
 
 
 def erf_f32(fmt: Format, x: Value) -> Value:
-    return tables.called("erf", x) if tables.has_register_tables() else erf_without_tables(fmt, x)
+    return instructions.called("erf", x) if instructions.has_instructions() else erf_without_tables(fmt, x)
 
 
 def erf_without_tables(fmt: Format, x: Value) -> Value:
@@ -598,6 +598,10 @@ def pow_(fmt: Format, x: Value, y: Value) -> Value:
 
 def rsqrt_(fmt: Format, x: Value) -> Value:
     return 1.0 / root(x)
+
+
+def rsqrt_f32(fmt: Format, x: Value) -> Value:
+    return instructions.called("rsqrt", x) if instructions.has_instructions() else rsqrt_(fmt, x)
 
 
 def fmod_f32(fmt: Format, x: Value, y: Value) -> Value:
@@ -706,7 +710,7 @@ FORMULAS: dict[str, tuple[int, Callable[..., Value], Callable[..., Value]]] = {
     "lgamma": (1, in_double(lgamma_, F64_FORMAT), libm("lgamma")),
     "digamma": (1, in_double(digamma_, F64_FORMAT), digamma_),
     "pow": (2, in_double(pow_), libm("pow")),
-    "rsqrt": (1, rsqrt_, rsqrt_),
+    "rsqrt": (1, rsqrt_f32, rsqrt_),
     "sqrt": (1, llvm_formula("sqrt"), llvm_formula("sqrt")),
     "abs": (1, llvm_formula("fabs"), llvm_formula("fabs")),
     "floor": (1, llvm_formula("floor"), llvm_formula("floor")),

@@ -1,11 +1,11 @@
-"""Functions that look numbers up in tables which vector registers hold.
+"""Functions by instructions for vectors that LLVM's loop vectoriser doesn't know: tables in registers, and first guesses of 1 / sqrt(x).
 
 One instruction of AVX-512 picks sixteen numbers out of thirty-two in registers. So a function can be a polynomial of low degree for each of 32
 intervals: far fewer operations than one polynomial, or several and a choice, that is accurate everywhere.
 
 LLVM's loop vectoriser knows no such instruction: a table in memory becomes a gather, which takes longer than what it saves. But it replaces a
 call by one for whole vectors where it is told of a function that does that (`vector-function-abi-variant`, LLVM's language reference). A kernel
-therefore calls `jitorch_table_of_erf`, of which nothing is known but the name until its loops are vectorised; then the definitions of both kinds come in
+therefore calls `jitorch_vector_erf`, of which nothing is known but the name until its loops are vectorised; then the definitions of both kinds come in
 and are inlined (`compiler.py`). What remains of a loop takes the scalar one, whose operations are the same, bit for bit.
 """
 
@@ -18,15 +18,15 @@ from functools import cache
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from .values import FLOAT, I32, I64, Value, clip, fused, magnitude
+from .values import FLOAT, I32, I64, Value, choose, clip, fused, is_nan, magnitude
 
 SIZE, LANES = 32, 16                # entries of a table; numbers that are looked up at once
 WIDTHS = (4, 8, 16)                 # of the vectors there are functions for
-LOOK_UP = "llvm.x86.avx512.vpermi2var.ps.512"
+LOOK_UP, RSQRT = "llvm.x86.avx512.vpermi2var.ps.512", "llvm.x86.avx512.rsqrt14.ps.512"
 
 
 @cache
-def has_register_tables() -> bool:
+def has_instructions() -> bool:
     return bool(llvm.get_host_cpu_features().get("avx512f"))
 
 
@@ -40,20 +40,39 @@ def looked_up(index: Value, table: Sequence[float]) -> Value:
         place.linkage, place.global_constant, place.initializer = "internal", True, entries
         within = builder.zext((index & (SIZE - 1)).ir, I64)
         return Value(builder, builder.load(builder.gep(place, [ir.Constant(I64, 0), within])))
-    whole = ir.VectorType(I32, LANES)
-    if kind.count < LANES:
-        lanes = ir.Constant(whole, [i % kind.count for i in range(LANES)])
-        index = Value(builder, builder.shuffle_vector(index.ir, ir.Constant(kind, ir.Undefined), lanes))
     numbers = ir.VectorType(FLOAT, LANES)
-    halves = [ir.Constant(numbers, list(table[i:i + LANES])) for i in (0, LANES)]
-    function = builder.module.globals.get(LOOK_UP)
-    if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(numbers, [numbers, whole, numbers]), LOOK_UP)
-    found = builder.call(function, [halves[0], index.ir, halves[1]])
-    if kind.count < LANES:
-        lanes = ir.Constant(ir.VectorType(I32, kind.count), list(range(kind.count)))
-        found = builder.shuffle_vector(found, ir.Constant(numbers, ir.Undefined), lanes)
-    return Value(builder, found)
+    low, high = (Value(builder, ir.Constant(numbers, list(table[i:i + LANES]))) for i in (0, LANES))
+    return narrowed(instruction(LOOK_UP, low, widened(index), high), kind)
+
+
+def instruction(name: str, *args: Value) -> Value:
+    """A function of LLVM's for one processor; its result is of the first argument's type."""
+    module, kinds = args[0].builder.module, [a.ir.type for a in args]
+    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kinds[0], kinds), name)
+    return Value(args[0].builder, args[0].builder.call(function, [a.ir for a in args]))
+
+
+def widened(x: Value) -> Value:
+    """As many lanes as the instructions here have, with x in the first ones."""
+    kind = x.ir.type
+    if not isinstance(kind, ir.VectorType):
+        one = ir.VectorType(kind, 1)
+        x = Value(x.builder, x.builder.insert_element(ir.Constant(one, ir.Undefined), x.ir, ir.Constant(I32, 0)))
+        kind = one
+    if kind.count == LANES:
+        return x
+    lanes = ir.Constant(ir.VectorType(I32, LANES), [i % kind.count for i in range(LANES)])
+    return Value(x.builder, x.builder.shuffle_vector(x.ir, ir.Constant(kind, ir.Undefined), lanes))
+
+
+def narrowed(x: Value, kind: ir.Type) -> Value:
+    """The first lanes, as many as `kind` has."""
+    if not isinstance(kind, ir.VectorType):
+        return Value(x.builder, x.builder.extract_element(x.ir, ir.Constant(I32, 0)))
+    if kind.count == LANES:
+        return x
+    lanes = ir.Constant(ir.VectorType(I32, kind.count), list(range(kind.count)))
+    return Value(x.builder, x.builder.shuffle_vector(x.ir, ir.Constant(x.ir.type, ir.Undefined), lanes))
 
 
 # erf(x) / x in powers of x less a centre, for |x| between (k - 1/2) / 8 and (k + 1/2) / 8. The centres lie where the constant term is nearly a float: it
@@ -113,9 +132,19 @@ def erf_f32(x: Value) -> Value:
     return c * total
 
 
+def rsqrt_f32(x: Value) -> Value:
+    """A guess of 14 bits and one of Newton's steps: a quarter of the time of a root and a quotient, which share one slow unit."""
+    whole = widened(x)
+    nothing, all_lanes = whole.const(0.0), Value(x.builder, ir.Constant(ir.IntType(LANES), -1))
+    guess = narrowed(instruction(RSQRT, whole, nothing, all_lanes), x.ir.type)
+    rest = fused(-(x * guess), guess, 1.0)
+    better = fused(guess * 0.5, rest, guess)
+    return choose(is_nan(rest), guess, better)      # 0 and infinity have no rest
+
+
 # name: the formula, of one float32 or a vector of them
-FUNCTIONS: dict[str, Callable[[Value], Value]] = {"erf": erf_f32}
-PREFIX = "jitorch_table_of_"
+FUNCTIONS: dict[str, Callable[[Value], Value]] = {"erf": erf_f32, "rsqrt": rsqrt_f32}
+PREFIX = "jitorch_vector_"
 DECLARATION = re.compile(rf"^declare float @{PREFIX}(\w+)\(.*$", re.MULTILINE)
 
 
