@@ -51,7 +51,7 @@ def markdown() -> str:
         "# How operations are computed",
         "",
         "Made from the op table by `python -m jitorch.ops.table`. On the first run of a program every operation runs its reference; this is what",
-        "the compiled program does. Operands in half precision or complex dtypes always run the reference.",
+        "the compiled program does. Operands in half precision or complex dtypes run the reference, but for products and convolutions of half precision.",
     ]
     for kind, names in by_kind.items():
         lines += ["", f"## {titles[kind]} ({len(names)})", "", " ".join(names)]
