@@ -15,6 +15,7 @@ MAX_OPERANDS = 28       # buffers of one kernel
 ONE_ROW = 16384         # elements that one task may reduce by itself, when the whole tensor is the row
 FUSABLE = frozenset(("map", "reduce", "take"))
 APART = ("apart",)      # attributes of a map that is a kernel by itself
+AGAIN = ("again",)      # of one that is computed a second time, late (see memory.py)
 
 
 class Group:
@@ -175,6 +176,6 @@ def lies_along(g: Group, v: Value) -> bool:
     if not g.order:
         return True
     last = g.order[-1]
-    if v.kind == "map" and v.attrs and strides_by_axis(g.nodes[v], v.attrs[2], v.shape).get(last, 0) not in (0, 1):
+    if v.kind == "map" and v.attrs[:1] == ("into",) and strides_by_axis(g.nodes[v], v.attrs[2], v.shape).get(last, 0) not in (0, 1):
         return False
     return v is g.core or all(walk[1].get(last, 0) in (0, 1) for _, k, base, walk in walks_of(g, (v,)) if base not in g.nodes and (v.kind != "take" or k))

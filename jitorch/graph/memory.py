@@ -13,14 +13,15 @@ from itertools import accumulate
 from typing import Any
 
 from ..kernels.cpu.codegen import Access
+from .groups import AGAIN, FUSABLE, under
 from .ir import Value
 from .lower import ALIASES, SOURCES
-from .schedule import FUSABLE, under, uses_of
+from .schedule import uses_of
 
 ALIGN = 64
 PAST_CACHES = 1 << 25       # bytes of a kernel's operands and results of which caches keep too little for the next one; of temporaries, too
 LIGHT = PAST_CACHES >> 8    # bytes that a step may hold for as long as it likes
-AGAIN = 16                  # maps that are computed again for one value
+REPEATED = 16               # maps that are computed again for one value
 SMALL = 16                  # how many times smaller a buffer is than another one beside which it counts as nothing
 
 
@@ -158,8 +159,8 @@ def can_repeat(v: Value, step: int, late, buffers, last) -> bool:
             a = under(a)
             if a in seen or at_hand(a, step, buffers[v].bytes, late, buffers, last):
                 continue
-            if a.kind != "map" or a.attrs or len(seen) >= AGAIN:
-                return False
+            if a.kind != "map" or a.name == "philox" or a.attrs or len(seen) >= REPEATED:
+                return False            # random bits take as long as everything else
             seen.add(a)
             stack.append(a)
     return True
@@ -193,7 +194,7 @@ def repeated(values: list[Value], late, computed, buffers, last) -> list[Value]:
             args = tuple(version(x, v, key) for x in a.args)
             if a.kind in ALIASES and args == a.args:
                 return a
-            made = versions[a, key] = Value(a.builder, a.kind, a.name, args, a.shape, a.dtype, a.attrs)
+            made = versions[a, key] = Value(a.builder, a.kind, a.name, args, a.shape, a.dtype, AGAIN if a.kind == "map" else a.attrs)
             made.line = a.line
             found.append(made)
         return made

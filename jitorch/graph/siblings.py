@@ -7,6 +7,7 @@ place of one of the two: behind everything that either reads, in front of everyt
 from __future__ import annotations
 
 from .groups import (
+    AGAIN,
     APART,
     MAX_OPERANDS,
     MAX_VALUES,
@@ -36,7 +37,7 @@ def merge(steps: list, wanted: set[Value], stored: set[Value], home: dict[Value,
     """The steps with siblings merged, in order of execution."""
     readers: dict[Value, list[Group]] = {}
     gone: set[int] = set()
-    for g in [s for s in steps if isinstance(s, Group) and s.core is None and not s.inner and all(v.attrs != APART for v in s.nodes)]:
+    for g in [s for s in steps if isinstance(s, Group) and s.core is None and not s.inner and not stays(s)]:
         walks = whole_walks(g, stored)
         for a in candidates(walks, readers):
             both = merged(a, g, whole_walks(a, stored), walks, stored)
@@ -58,6 +59,11 @@ def merge(steps: list, wanted: set[Value], stored: set[Value], home: dict[Value,
     return sorted([s for s in steps if id(s) not in gone], key=position_of)
 
 
+def stays(g: Group) -> bool:
+    """Whether a kernel is one of its own, where it is."""
+    return any(v.attrs == APART for v in g.nodes) or all(v.attrs == AGAIN for v in g.nodes)
+
+
 def position_of(step) -> int:
     return step.position if isinstance(step, Group) else step.index
 
@@ -77,7 +83,7 @@ def whole_walks(g: Group, stored: set[Value]) -> dict[Value, list[Walk]]:
         if len(walk[1]) == len(g.sizes) and base not in g.nodes and not (v.kind == "take" and k == 0):
             found.setdefault(base, []).append(walk)
     for v, axes in g.nodes.items():
-        if v in stored and len([a for a in axes if a is not None]) == len(g.sizes) and not v.attrs:
+        if v in stored and len([a for a in axes if a is not None]) == len(g.sizes) and not is_part(v):
             found.setdefault(v, []).append((0, strides_by_axis(axes, contiguous_strides(v.shape), v.shape)))
     return found
 
@@ -220,7 +226,7 @@ def place(a: Group, b: Group, stored: set[Value], home, uses) -> int | None:
 
 def is_part(v: Value) -> bool:
     """Whether a value is written into a part of a buffer that others are written into as well."""
-    return v.kind == "map" and bool(v.attrs)
+    return v.kind == "map" and v.attrs[:1] == ("into",)
 
 
 def overlapping(v: Value):
