@@ -85,6 +85,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--epochs: at least 1")
     if options.picture and importlib.util.find_spec("PIL") is None:     # said before the training, not after it
         parser.error("--picture needs Pillow. Install it with: pip install 'jitorch[examples]'")
+    if options.picture:
+        try:
+            options.picture.parent.mkdir(parents=True, exist_ok=True)
+            options.picture.open("ab").close()
+        except OSError as error:
+            parser.error(f"--picture: {error}")
     return options
 
 
@@ -247,7 +253,6 @@ def draw(digits: Digits, predicted: np.ndarray, file: Path) -> None:
         mistake = predicted[i] != labels[i]
         text = f"{predicted[i]}, is {labels[i]}" if mistake else f"{predicted[i]}"
         pen.text((x, y + 8 * scale + 1), text, fill="red" if mistake else "green")
-    file.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(file, "PNG")
 
 

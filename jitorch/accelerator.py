@@ -1,4 +1,4 @@
-"""`torch.accelerator`: there is no such device."""
+"""`torch.accelerator`: there is no such device. `torch.mps` and `torch.xpu` answer alike."""
 
 from __future__ import annotations
 
