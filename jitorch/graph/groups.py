@@ -154,9 +154,12 @@ def layout(v: Value) -> tuple[tuple[int, ...], int]:
 
 
 def walks_of(g: Group, values=None):
-    """Every operand of a kernel's values that is no number: (value, operand number, what is in memory, walk)."""
+    """Every operand of a kernel's values that is no number: (value, operand number, what is in memory, walk). Tables that are looked up in
+    are not walked."""
     for v in g.nodes if values is None else values:
         for k, a in enumerate(v.args):
+            if v.kind == "take" and k == 0:
+                continue
             base = under(a)
             if base.kind not in ("const", "scalar", "iota"):
                 strides, offset = layout(a)

@@ -80,6 +80,7 @@ CASES = {
     "vecdot": lambda t: t.linalg.vecdot(t.tensor(Z), t.tensor(Z[::-1].copy())),
     "complex filler": lambda t: t.tensor(Z).masked_fill(t.tensor(Z).real > 0, 1j),
     "alpha of masks": lambda t: [t.ones(2, dtype=d).add(t.ones(2, dtype=t.bool), alpha=3) for d in (t.bool, t.int32, t.uint8, t.float16)],
+    "fewer indices than dimensions": lambda t: t.arange(125.0).reshape(5, 5, 5)[[0, 2, 3], [1, 3, 3], [0, 0, 2]],
     "set_": lambda t: t.empty(0).set_(t.arange(6.0).untyped_storage(), 1, (2, 2), (2, 1)),
 }
 
