@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import collections
 import dis
+import gc
 import os
 import re
 import sys
@@ -121,7 +122,10 @@ class Learned:
 
 
 class Observer:
-    """A context: sees what runs in this thread. `codes`: the user's code; `reason`: why it can't be replayed, or None."""
+    """A context: sees what runs in this thread. `codes`: the user's code; `reason`: why it can't be replayed, or None.
+
+    The garbage collector waits meanwhile: finalizers of what others have left, and callbacks of the collector (Hypothesis has one that
+    reads a clock), are no part of the call."""
 
     def __init__(self) -> None:
         self.codes: dict[types.CodeType, dict] = {}
@@ -129,12 +133,16 @@ class Observer:
         self.good: set[Any] = set()
 
     def __enter__(self) -> Observer:
+        self.collects = gc.isenabled()
+        gc.disable()
         self.before = sys.getprofile()
         sys.setprofile(self.event)
         return self
 
     def __exit__(self, *exc) -> None:
         sys.setprofile(self.before)
+        if self.collects:
+            gc.enable()
 
     def event(self, frame: types.FrameType, what: str, arg: Any) -> None:
         if what == "call":

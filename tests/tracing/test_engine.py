@@ -173,3 +173,32 @@ def test_what_never_fits_is_left_to_python():
     assert len(g.entries) <= 32 and "differs in nearly every call" in g.explain()
     for _ in range(5):
         assert g(x, 3.0).tolist() == [3.0, 3.0]
+
+
+def test_what_the_garbage_collector_runs_is_no_part_of_a_call():
+    class Left:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            time.perf_counter()
+
+    def clock(phase, info):
+        time.perf_counter()
+
+    def f(x):
+        for _ in range(300):
+            x = x * 1.5 - 1
+        return x
+
+    traced, x, threshold = torch.trace(f), torch.ones(4), gc.get_threshold()
+    gc.callbacks.append(clock)
+    gc.set_threshold(50, 2, 2)
+    try:
+        for _ in range(4):
+            Left()
+            traced(x)
+    finally:
+        gc.callbacks.remove(clock)
+        gc.set_threshold(*threshold)
+    assert traced.replays == 2 and gc.isenabled()
