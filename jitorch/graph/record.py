@@ -489,11 +489,7 @@ class Tape:
         node.used = counters.flushes
         self.running = program, live
         leaves = [self.leaves[slot] for slot in program.leaf_slots]
-        for s in leaves:
-            while not s.address:
-                settle(s)
-        # each buffer with its address: another thread may give a storage another buffer
-        pairs = [(s.buffer, s.address) for s in leaves]
+        pairs = [(s.buffer, s.address) if s.address else located(s) for s in leaves]
         if self.capture is None:
             results = program.run([b for b, _ in pairs], [a for _, a in pairs], self.scalars)
         else:
@@ -523,12 +519,14 @@ def steps_of(node: Node) -> list[Step]:
     return steps
 
 
-def settle(s: Storage) -> None:
-    """Note the address of a storage's buffer."""
-    buffer = s.buffer
-    address = buffer.__array_interface__["data"][0]
-    if s.buffer is buffer:
-        s.address = address
+def located(s: Storage) -> tuple[np.ndarray, int]:
+    """A storage's buffer with its address. After a run of the reference tier, perhaps in another thread, the address has to be asked for."""
+    buffer, address = s.buffer, s.address
+    if not address:
+        address = buffer.__array_interface__["data"][0]
+        if s.buffer is buffer:
+            s.address = address
+    return buffer, address
 
 
 def lose(s: Storage, error: BaseException) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 
 from ..autograd.node import Entry, GradNode
 from ..graph.program import Program
-from ..graph.record import ROOT, Meta, Storage, Tape
+from ..graph.record import ROOT, Meta, Storage, Tape, located
 from ..nn.parameter import Buffer, Parameter
 from ..ops.random import Generator, source
 from ..ops.update import step_op
@@ -481,7 +481,8 @@ class Session:
             observer = sys.getprofile()
             sys.setprofile(None)        # what the engine does is nobody's code
             try:
-                results = program.run([s.buffer for s in leaves], [s.address for s in leaves], tape.scalars)
+                pairs = [located(s) for s in leaves]
+                results = program.run([b for b, _ in pairs], [a for _, a in pairs], tape.scalars)
             finally:
                 sys.setprofile(observer)
         if event is not None:

@@ -13,7 +13,7 @@ from .. import config
 from ..autograd.node import GradNode, Record, _sequence
 from ..changes import changes
 from ..graph.program import Program, counters, op_name
-from ..graph.record import Storage, stored
+from ..graph.record import Storage, located, stored
 from ..kernels.memory import allocate
 from ..tensor import Tensor
 from .again import LIVE, Again, attach, live_numbers
@@ -48,26 +48,24 @@ class Launch:
     def __init__(self, run: Run, replay: Replay):
         self.compiled = run.program.compiled
         # storages that are the same in every call, by leaf; others stand for those that a replay looks up
-        nothing: Any = Storage()
+        nothing = Storage()
+        nothing.buffer = np.empty(0)
         self.storages = [nothing] * len(run.leaves)
         self.others: list[tuple[int, tuple]] = []
         for k, spec in enumerate(run.leaves):
             place, start, _ = spec
             if place[0] == "own" and place[1] >= replay.arguments and start is None:
-                s = self.storages[k] = replay.storage(place)
-                if not s.address:
-                    s.address = s.array().__array_interface__["data"][0]
+                self.storages[k] = replay.storage(place)
             else:
                 self.others.append((k, spec))
         outputs = self.compiled.outputs
         self.fresh = [(i, outputs[i][2], outputs[i][1]) for i in self.compiled.fresh]
 
     def __call__(self, run: Run, replay: Replay, scalars: list) -> list:
-        addresses = [s.address if s.tape is None else settled(s) for s in self.storages]
-        kept = []
+        kept = [(s.buffer, s.address) if s.address and s.tape is None else settled(s) for s in self.storages]
+        addresses = [address for _, address in kept]
         for k, spec in self.others:
-            buffer, addresses[k] = replay.leaf(spec)
-            kept.append(buffer)
+            kept[k] = buffer, addresses[k] = replay.leaf(spec)
         results: list[Any] = [None] * len(self.compiled.outputs)
         for r, i, number in run.reuse:
             g = replay.tensors[i].grad
@@ -107,8 +105,11 @@ def different(expected: Event | None, event: Event | None) -> str:
     return f"{names[0]} where {names[1]} was captured{f' (near {line})' if line else ''}"
 
 
-def settled(s: Storage) -> int:
-    raise Pending("another thread has recorded something about a tensor that has not run yet")
+def settled(s: Storage) -> tuple[np.ndarray, int]:
+    """The buffer of a storage with its address."""
+    if s.tape is not None:
+        raise Pending("another thread has recorded something about a tensor that has not run yet")
+    return located(s)
 
 
 class Replay:
@@ -148,11 +149,7 @@ class Replay:
             buffer, address = self.constants[place[1]], 0
         else:
             s = self.storage(place)
-            if s.tape is not None:
-                settled(s)
-            if not s.address:
-                s.address = s.buffer.__array_interface__["data"][0]
-            buffer, address = s.buffer, s.address
+            buffer, address = settled(s)
         if start is not None:
             if place[0] == "own" and place[1] < self.arguments:
                 start += self.tensors[place[1]]._meta.offset

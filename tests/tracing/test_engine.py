@@ -202,3 +202,17 @@ def test_what_the_garbage_collector_runs_is_no_part_of_a_call():
         gc.callbacks.remove(clock)
         gc.set_threshold(*threshold)
     assert traced.replays == 2 and gc.isenabled()
+
+
+def test_a_parameter_written_by_the_reference_tier_is_found_by_a_replay():
+    model, x = nn.Linear(5, 3), torch.randn(2, 5)
+    traced = torch.trace(model)
+    with torch.no_grad():
+        with config.using(tier="compiled"):
+            for _ in range(4):
+                traced(x)
+        with config.using(tier="reference"):
+            model.weight.mul_(0.5).add_(0.25)
+        with config.using(tier="compiled"):
+            assert traced(x).tolist() == model(x).tolist()
+    assert traced.replays > 1
