@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import config, dtypes
 from ..kernels.cpu.codegen import Kernel
-from ..kernels.memory import allocate
+from ..kernels.memory import address, allocate
 from .program import call_reference
 
 
@@ -307,10 +307,6 @@ class ThreadTables:
 
 
 ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
-
-
-def address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 class _Thread(threading.local):

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..device import cpu
+from ..kernels import memory
 from .program import Program, Step, counters
 
 FLUSH_LENGTH = 4096       # operations recorded before a flush happens by itself
@@ -523,7 +524,7 @@ def located(s: Storage) -> tuple[np.ndarray, int]:
     """A storage's buffer with its address. After a run of the reference tier, perhaps in another thread, the address has to be asked for."""
     buffer, address = s.buffer, s.address
     if not address:
-        address = buffer.__array_interface__["data"][0]
+        address = memory.address(buffer)
         if s.buffer is buffer:
             s.address = address
     return buffer, address

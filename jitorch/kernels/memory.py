@@ -45,6 +45,11 @@ def rounded(size: int) -> int:
     return -(-size // step) * step
 
 
+def address(array: np.ndarray) -> int:
+    """Where an array's memory begins. The array has to be kept as long as that is of use."""
+    return array.__array_interface__["data"][0]
+
+
 def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
     """A flat buffer of n elements (not initialised) and its address."""
     size = n * dtype.itemsize
@@ -52,7 +57,7 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
         buffer = np.empty(n, dtype)
         if n and dtype.kind != "V":     # a fifth of the time of NumPy's own way, but not for dtypes that aren't NumPy's own
             return buffer, addressof(from_buffer(buffer))
-        return buffer, buffer.__array_interface__["data"][0]
+        return buffer, address(buffer)
     size = rounded(size)
     try:
         raw = _free[size].pop()
@@ -62,12 +67,12 @@ def allocate(n: int, dtype: np.dtype) -> tuple[np.ndarray, int]:
         raw = np.empty(size + ASIDE + ALIGN, np.uint8)
         _stats["fresh"] += 1
     _stats["allocated_bytes"] += size
-    address = raw.__array_interface__["data"][0]
-    shift = ASIDE + -address % ALIGN
+    start = address(raw)
+    shift = ASIDE + -start % ALIGN
     block: Any = raw[shift:shift + n * dtype.itemsize].view(Block)
     block.raw = raw
     # through a memoryview: a view of the block would name `raw` as its base, and the block would go while the buffer is in use
-    return np.frombuffer(memoryview(block), dtype), address + shift
+    return np.frombuffer(memoryview(block), dtype), start + shift
 
 
 def give_back(raw: np.ndarray) -> None:

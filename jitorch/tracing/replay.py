@@ -14,7 +14,7 @@ from ..autograd.node import GradNode, Record, _sequence
 from ..changes import changes
 from ..graph.program import Program, counters, op_name
 from ..graph.record import Storage, located, stored
-from ..kernels.memory import allocate
+from ..kernels import memory
 from ..tensor import Tensor
 from .again import LIVE, Again, attach, live_numbers
 from .capture import Check as LookEvent
@@ -77,7 +77,7 @@ class Launch:
                     replay.reused[number] = g
         for r, n, dtype in self.fresh:
             if results[r] is None:
-                results[r] = allocate(n, dtype)
+                results[r] = memory.allocate(n, dtype)
         self.compiled.launch(addresses, [results[r][1] for r, _, _ in self.fresh], scalars)
         return results
 
@@ -148,14 +148,13 @@ class Replay:
         elif place[0] == "made":
             buffer, address = self.constants[place[1]], 0
         else:
-            s = self.storage(place)
-            buffer, address = settled(s)
+            buffer, address = settled(self.storage(place))
         if start is not None:
             if place[0] == "own" and place[1] < self.arguments:
                 start += self.tensors[place[1]]._meta.offset
             buffer = buffer[start : start + span]
             address = 0
-        return buffer, address or buffer.__array_interface__["data"][0]
+        return buffer, address or memory.address(buffer)
 
     def run(self, run: Run) -> None:
         scalars = run.scalars

@@ -167,6 +167,15 @@ def optimizer_class_is_patched(trace):
     return out + thrice(step, x())
 
 
+def hidden_by_turns(f, base, derived, one):
+    """Calls while a factor changes in a base class, then is hidden by a class's own, then by an instance's."""
+    out = thrice(f, x())
+    for number, holder in enumerate((base, derived, one), 3):
+        holder.factor = float(number)
+        out += thrice(f, x())
+    return out
+
+
 @program(2)
 def class_attribute_is_changed(trace):
     class Base:
@@ -177,13 +186,7 @@ def class_attribute_is_changed(trace):
 
     holder = Derived()
     f = trace(lambda v: v * holder.factor)
-    out = thrice(f, x())
-    Base.factor = 3.0
-    out += thrice(f, x())
-    Derived.factor = 4.0
-    out += thrice(f, x())
-    holder.factor = 5.0
-    out += thrice(f, x())
+    out = hidden_by_turns(f, Base, Derived, holder)
     del holder.factor, Derived.factor
     return out + thrice(f, x())
 
@@ -199,13 +202,7 @@ def class_attribute_of_a_module(trace):
 
     net = Net()
     f = trace(net)
-    out = thrice(f, x())
-    Base.factor = 3.0
-    out += thrice(f, x())
-    Net.factor = 4.0
-    out += thrice(f, x())
-    net.factor = 5.0
-    out += thrice(f, x())
+    out = hidden_by_turns(f, Base, Net, net)
     del net.factor
     return out + thrice(f, x())
 
