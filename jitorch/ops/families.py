@@ -12,6 +12,7 @@ from . import (
     ctc,
     dropout,
     elementwise,
+    factorizations,
     fft,
     indexing,
     linalg,
@@ -26,7 +27,9 @@ from . import (
     reductions,
     scan,
     segments,
+    solve,
     special,
+    spectral,
     update,
     views,
 )
