@@ -290,3 +290,15 @@ def test_max_norm_and_embedding_bag_agree(tier):
         outputs.append([rows.numpy(), w.numpy(), bags.numpy()])
     for ours, theirs in zip(*outputs, strict=False):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_reduction_in_place_keeps_what_its_gradient_reads(tier):
+    for reduce in ("sum", "prod", "amax", "mean"):
+        gradients = []
+        for lib in (jitorch, torch):
+            x = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+            y = x * 2
+            y.scatter_reduce_(0, lib.tensor([0, 1]), lib.tensor([4.0, 3.0]), reduce)
+            y.sum().backward()
+            gradients.append(x.grad.tolist())
+        assert gradients[0] == gradients[1]

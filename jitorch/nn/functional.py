@@ -47,8 +47,8 @@ from ..ops.contraction import bilinear, linear
 from ..ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from ..ops.ctc import ctc_loss
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
+from ..ops.embedding import embedding, embedding_bag
 from ..ops.families import PUBLIC
-from ..ops.indexing import embedding, embedding_bag
 from ..ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

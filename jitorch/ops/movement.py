@@ -228,7 +228,7 @@ def repeat_interleave(input, repeats=None, dim: int | None = None, *, output_siz
         )
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
-    from .indexing import index_select
+    from .gather import index_select
 
     return index_select(input, dim, from_array(np.repeat(np.arange(n), counts)))
 

@@ -15,7 +15,8 @@ from ..dtypes import BOOL, FLOAT, int32, int64
 from ..graph.record import Meta, contiguous_strides
 from ..tensor import from_array
 from .dispatch import PUBLIC, Op, apply
-from .indexing import filled, gather, index_select_all
+from .gather import gather
+from .indexing import filled, index_select_all
 from .movement import pad
 from .views import reshape, unfold
 
@@ -507,7 +508,7 @@ def averaged(x, dim: int, m: int, o: int):
     picked = index_select_all(x, [None] * dim + [from_array(np.ascontiguousarray(np.minimum(taps, m - 1)))])
     rest = (1,) * (x.ndim - dim - 1)
     keep = from_array(np.ascontiguousarray(inside).reshape(o, longest, *rest))
-    from .indexing import masked_fill
+    from .masks import masked_fill
 
     total = masked_fill(picked, keep.logical_not(), 0.0).sum(dim + 1)
     return total / from_array((stop - start).astype(x.dtype.np).reshape(o, *rest))
@@ -608,7 +609,7 @@ def max_unpool(name: str, n: int, input, indices, kernel_size, stride, padding, 
             f"{default[0] + stride[0]})"
         )
     lead = tuple(input.shape[:-n])
-    from .indexing import scatter
+    from .gather import scatter
 
     flat = scatter(
         filled((*lead, prod(sizes)), 0, input.dtype),
@@ -769,7 +770,7 @@ def cubic_weights(t):
 
 
 def picked_at(x, dim: int, index: np.ndarray):
-    from .indexing import index_select
+    from .gather import index_select
 
     return index_select(x, dim, from_array(index.astype(np.int64)))
 
