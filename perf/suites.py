@@ -305,6 +305,7 @@ INFERENCE = {
     # every weight, and keys and values of every place
     "GPT 4x256, one more word": Model(models.decode, STEP, limits.Work(read=4 * 4 * (12 * 256 ** 2 + 2 * 256 ** 2))),
 }
+FROZEN = {f"{name}, frozen": INFERENCE[name] for name in ("ResNet-20, one picture", "Transformer encoder 2x256, 1x128")}
 
 
 def training(settings: Settings, names: list[str]) -> Iterator[dict]:
@@ -314,8 +315,9 @@ def training(settings: Settings, names: list[str]) -> Iterator[dict]:
 
 
 def inference(settings: Settings, names: list[str]) -> Iterator[dict]:
-    """Traced calls without gradients."""
+    """Traced calls without gradients; of modules, frozen ones, too."""
     yield from model_rows(INFERENCE, made, settings, names)
+    yield from model_rows(FROZEN, frozen, settings, names)
 
 
 def model_rows(table: dict[str, Model], making: Callable, settings: Settings, names: list[str]) -> Iterator[dict]:
@@ -331,6 +333,13 @@ def made(make: Make, name: str) -> Callable[[], Any]:
 def traced(make: Make, name: str) -> Callable[[], Any]:
     fw = framework(name)
     return fw.torch.trace(make(fw)) if name == "jitorch" else make(fw)
+
+
+def frozen(make: Make, name: str) -> Callable[[], Any]:
+    """jitorch with weights that are constants, beside the peers as they are."""
+    fw = framework(name)
+    jit = fw.torch.jit
+    return make(fw._replace(trace=lambda f, *inputs: jit.freeze(jit.trace(f, inputs))) if name == "jitorch" else fw)
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------------

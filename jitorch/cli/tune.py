@@ -84,7 +84,7 @@ def seconds(shape: str, program: Program, numbers: Numbers) -> float:
     """How long the one kernel takes with these blocks, on memory of its own."""
     with tuning.trying(shape, numbers):
         whole = build(program)
-    alone = CompiledProgram([replace(step_of(whole, shape), region=1)], [], whole.arena_bytes, whole.outputs, len(program.leaves))
+    alone = CompiledProgram([replace(step_of(whole, shape), region=1)], [], whole.arena_bytes, whole.outputs, len(program.leaves), whole.prepared)
     leaves = [allocate(leaf.metas[0].numel, leaf.metas[0].dtype.np) for leaf in program.leaves]
     for array, _ in leaves:
         array[...] = np.zeros(1, array.dtype)

@@ -41,7 +41,7 @@ def build(program) -> CompiledProgram:
     steps, calls = finish(works)
     if config.debug:
         report(program, works, arena)
-    return CompiledProgram(steps, calls, arena, places.outputs(program), len(program.leaves))
+    return CompiledProgram(steps, calls, arena, places.outputs(program), len(program.leaves), places.prepared)
 
 
 def arrange(program, values: list[Value], wanted: list[Value]) -> tuple[list[Work], Places]:
@@ -62,7 +62,8 @@ class Places:
         self.buffers: dict[Value, Buffer] = {}
         self.plan, self.program, self.wanted = plan, program, wanted
         leaf_of = {s.index: i for i, s in enumerate(program.leaves)}
-        self.leaves = [Buffer("leaf", i, 0) for i in range(len(program.leaves))]
+        self.leaves = [Buffer("leaf", i, 0, program.constants.get(s.index)) for i, s in enumerate(program.leaves)]
+        self.prepared: list[KernelStep] = []        # what runs once
         self.result: list[Buffer] = []
         self.final: list[Buffer] = []           # where each result ends up
         for i, (v, (_, home)) in enumerate(zip(wanted, program.wanted)):
@@ -153,15 +154,19 @@ def copy_work(v: Value, source: Buffer, target: Buffer) -> Work:
 
 # -- work --------------------------------------------------------------------------------------------------------------
 def works_for(step, places: Places) -> list[Work]:
-    """A step's kernel, after the one that prepares an operand of it, if there is one."""
+    """A step's kernel, after the one that prepares an operand of it, if there is one that has to run every time."""
     work = work_for(step, places)
     if work is None or work.kernel is None or work.kernel.before is None:
         return [] if work is None else [work]
     kernel, size = work.kernel.before
-    prepared = Buffer("arena", -1, size)
+    read = {id(x[1]): x[1] for x in kernel.words if x[0] == "buffer"}
+    constant = all(b.constant is not None for b in read.values())
+    prepared = Buffer("kept" if constant else "arena", -1, size)
     for k in (kernel, work.kernel):
         k.words = [("buffer", prepared, 0, "bytes") if x == ("prepared",) else x for x in k.words]
-    read = {id(x[1]) for x in kernel.words if x[0] == "buffer"}
+    if constant:
+        places.prepared.append(KernelStep(kernel, 1, [], [], False))
+        return [work]
     first = Work(step, kernel, [b for b in work.reads if id(b) in read], [prepared], [], [])
     first.accesses = [x for x in work.accesses if x[0] in first.reads and not x[2]]
     work.reads.append(prepared)
@@ -244,7 +249,8 @@ def contraction_kernel(g: Group, view: GroupView, work: Work, places: Places) ->
         sizes.update(zip(own, a.shape))
         strides.append(dict(zip(own, steps)))
         base = base_of(a)[0]
-        access = Access(places.of(base), base.dtype.name, offset, {})
+        buffer = places.of(base)
+        access = Access(buffer, base.dtype.name, offset, {}, buffer.constant is not None)
         accesses.append(access)
         work.reads.append(access.buffer)
         work.accesses.append((access.buffer, access, False, True))

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -64,8 +67,9 @@ class CompiledProgram:
     base 0 the arena, 1 the error word, then the leaves, then the new results. Run-time scalars are written into the words themselves.
     """
 
-    def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int):
+    def __init__(self, steps, calls, arena: int, outputs: list[tuple], leaves: int, prepared: Sequence[KernelStep] = ()):
         self.steps, self.calls, self.arena_bytes, self.outputs = steps, calls, arena, outputs
+        self.prepared = prepared                # what is computed from constants: run once, when it is linked
         self.winograd = config.winograd         # as it was built
         self.fresh = [i for i, (leaf, _, _) in enumerate(outputs) if leaf < 0]
         self.result_base = {i: 2 + leaves + k for k, i in enumerate(self.fresh)}
@@ -80,28 +84,35 @@ class CompiledProgram:
         """How many kernels a run starts: equal ones side by side count once."""
         return sum(1 for s in self.steps if isinstance(s, KernelStep) and s.region)
 
+    @property
+    def kernel_steps(self) -> list[KernelStep]:
+        """All that have to be compiled."""
+        return [*self.prepared, *(s for s in self.steps if isinstance(s, KernelStep))]
+
     # -- compiling ---------------------------------------------------------------------------------------------------
     def request(self) -> None:
         from ..kernels.cpu import executor, pool
         executor.request()
-        for s in self.steps:
-            if isinstance(s, KernelStep):
-                s.tickets = {name: pool.request(source) for name, source in s.sources.items()}
+        for s in self.kernel_steps:
+            s.tickets = {name: pool.request(source) for name, source in s.sources.items()}
 
     def ready(self) -> bool:
         """Whether every kernel is compiled; raises if one could not be."""
         if self.tables is not None:
             return True
         from ..kernels.cpu import executor
-        tickets = [t for s in self.steps if isinstance(s, KernelStep) for t in s.tickets.values()]
+        tickets = [t for s in self.kernel_steps for t in s.tickets.values()]
         if executor.Executor.get() is None or not all(t.ready() for t in tickets):
             return False
         self.tables = self.link()
         return True
 
     def link(self) -> Tables:
-        """Wait for the kernels and make the executor's tables."""
+        """Wait for the kernels, prepare constants, and make the executor's tables."""
         from ..kernels.cpu import executor
+        for s in self.prepared:
+            s.wait()
+            prepare(s)
         words: list[int] = []
         scalars: list[tuple[int, int, bool]] = []
         fixups: list[tuple[int, int, int]] = []
@@ -134,6 +145,8 @@ class CompiledProgram:
                     words.append(address(w[1]))
                 elif w[0] == "part":
                     words.append(s.tickets[w[1]].address)
+                elif w[0] == "buffer" and w[1].kind == "kept":
+                    words.append(address(w[1].constant))
                 else:
                     fixups.append((len(words), *self.address_of(w)))
                     words.append(0)
@@ -235,6 +248,42 @@ class CompiledProgram:
             outs = call_reference(c.op, args, c.attrs)
         for buffer, which, shape, dtype in c.results:
             np.copyto(array(buffer, shape, dtype), np.asarray(outs[which]).reshape(shape), casting="unsafe")
+
+
+# -- what is prepared of constants ------------------------------------------------------------------------------------
+_kept: WeakValueDictionary[tuple, np.ndarray] = WeakValueDictionary()     # by kernel and contents: programs for several batch sizes share them
+
+
+def prepare(step: KernelStep) -> None:
+    """Run a kernel that reads constants alone, once; its result is a constant from then on."""
+    from ..kernels.cpu import executor
+    words: list[int] = []
+    key: list = [step.kernel.source]
+    kept: Any = None
+    for number, w in enumerate(step.kernel.words):
+        if w[0] == "int":
+            words.append(w[1])
+            key.append(w[1])
+        elif w[0] == "table":
+            words.append(address(w[1]))
+            key.append(w[1].tobytes())
+        elif w[1].kind == "kept":
+            kept, where = w[1], number
+            words.append(0)
+        else:
+            words.append(address(w[1].constant) + w[2] * ITEMSIZE[w[3]])
+            key += [w[2], hashlib.sha256(w[1].constant.view(np.uint8).data).digest()]
+    found = _kept.get(tuple(key))
+    if found is None:
+        raw = np.empty(kept.bytes + 64, np.uint8)
+        found = raw[-address(raw) % 64:][:kept.bytes]
+        words[where] = address(found)
+        k = step.kernel
+        rows = np.array([[step.tickets[""].address, 0, k.units, max(k.units, 1), 1, 0, 0, 0]], np.int64)
+        tables = np.array(words, np.int64), np.zeros(3, np.int64), np.zeros(1, np.int64)
+        executor.Executor.get(wait=True).run(address(rows), 1, address(tables[0]), address(tables[1]), 0, address(tables[2]))  # type: ignore[union-attr]
+        _kept[tuple(key)] = found
+    kept.constant = found
 
 
 # of scratch memory that a task of a kernel takes for itself while it runs: a word in each of these lines, 0 when free

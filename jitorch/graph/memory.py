@@ -29,9 +29,10 @@ SMALL = 16                  # how many times smaller a buffer is than another on
 class Buffer:
     """Memory of a value: a leaf's, a result's, or a part of the arena."""
 
-    kind: str                   # "leaf", "out", "arena"; "home": a result that is to be in a leaf's memory
+    kind: str                   # "leaf", "out", "arena"; "home": a result that is to be in a leaf's memory; "kept": what is prepared of constants
     number: int                 # which leaf or result
     bytes: int
+    constant: Any = None        # a leaf's contents, where they are the same in every run
     offset: int = 0             # in the arena
     first: int = -1             # steps between which it is needed
     last: int = -1

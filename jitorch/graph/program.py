@@ -1,6 +1,7 @@
 """A program: what one flush runs. The reference tier interprets its steps with NumPy; the compiled tier runs its kernels."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Counters:
 
 
 counters = Counters()
+NO_CONSTANTS: Mapping[int, np.ndarray] = {}
 
 
 class Step(NamedTuple):
@@ -40,11 +42,12 @@ class Program:
     """Runs one recorded sequence of steps for one set of wanted results.
 
     `wanted` holds (slot, home) for each result: home is the slot of the leaf whose buffer the result must be
-    written to (an in-place update), or -1 for a new buffer.
+    written to (an in-place update), or -1 for a new buffer. `constants`: buffers of leaves, by their slots, that are the
+    same in every run and never written to.
     """
 
-    def __init__(self, steps: list[Step], wanted: tuple[tuple[int, int], ...]):
-        self.wanted = wanted
+    def __init__(self, steps: list[Step], wanted: tuple[tuple[int, int], ...], constants: Mapping[int, np.ndarray] = NO_CONSTANTS):
+        self.wanted, self.constants = wanted, constants
         self.leaves = [s for s in steps if s.op == "leaf"]
         self.leaf_slots = [s.index for s in self.leaves]
         self.steps = needed(steps, [slot for slot, _ in wanted])

@@ -22,6 +22,7 @@ import json
 import os
 import types
 import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -203,13 +204,14 @@ def encode_ending(end: Ending) -> dict:
             "written": [[list(p), k] for p, k in end.written], "result": encode(end.result)}  # fmt: skip
 
 
-def decode_branch(x: dict, n: int, constants: dict[int, np.ndarray]) -> Branch:
-    branch = Branch()
-    branch.events = [decode_event(e, n, constants) for e in x["events"]]
+def decode_branch(x: dict, n: int, constants: Iterator[np.ndarray], before: Mapping[int, Made]) -> Branch:
+    """constants: values for what is made, in the order of `all_events`. before: what was made on the way here, by number."""
+    branch, made = Branch(), dict(before)
+    branch.events = [decode_event(e, n, constants, made) for e in x["events"]]
     if x["read"] is not None:
         look, returned = x["read"]
         branch.read = Read(Look(tuple(look[0]), decode(look[1], n), decode(look[2], n)), b"", returned)
-    branch.children = {bytes.fromhex(k): decode_branch(b, n, constants) for k, b in x["children"].items()}
+    branch.children = {bytes.fromhex(k): decode_branch(b, n, constants, made) for k, b in x["children"].items()}
     if x["ending"] is not None:
         end = branch.ending = Ending()
         e = x["ending"]
@@ -220,19 +222,23 @@ def decode_branch(x: dict, n: int, constants: dict[int, np.ndarray]) -> Branch:
     return branch
 
 
-def decode_event(e: dict, n: int, constants: dict[int, np.ndarray]) -> Any:
+def decode_event(e: dict, n: int, constants: Iterator[np.ndarray], made: dict[int, Made]) -> Any:
     (kind, x), = e.items()
     if kind == "draw":
         return Draw(None, decode(x, n), (0, 0))
     if kind == "made":
-        made = Made(x[0], constants[x[0]])
-        made.written = x[1]
-        return made
+        event = made[x[0]] = Made(x[0], next(constants))
+        event.written = x[1]
+        return event
     if kind != "run":
         raise damaged(f"unknown event {kind!r}")
     steps = [decode_step(s, n) for s in x["steps"]]
-    program = Program(steps, tuple(tuple(w) for w in x["wanted"]))
+    wanted = tuple(tuple(w) for w in x["wanted"])
     leaves = [(tuple(place), decode(start, n), decode(span, n)) for place, start, span in x["leaves"]]
+    slots = [s.index for s in steps if s.op == "leaf"]
+    same = {slot: made[place[1]].values for slot, (place, start, _) in zip(slots, leaves, strict=True)
+            if place[0] == "made" and start is None and not made[place[1]].written}  # fmt: skip
+    program = Program(steps, wanted, same)
     return Run(program, leaves, [decode(s, n) for s in x["scalars"]], [tuple(f) for f in x["fills"]])
 
 
@@ -568,10 +574,10 @@ class LoadedProgram(Module):
         forms = self.__dict__["forms"]
         root = forms.get((number, n))
         if root is None:
-            constants = {k: self.__dict__["constants"][name].reshape(-1) for k, name in program["constants"]}
+            constants = [self.__dict__["constants"][name].reshape(-1) for _, name in program["constants"]]
             try:
-                root = decode_branch(program["root"], n, constants)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                root = decode_branch(program["root"], n, iter(constants), {})
+            except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
                 raise damaged(f"{type(error).__name__}: {error}") from None
             if len(forms) > 64:
                 forms.pop(next(iter(forms)))

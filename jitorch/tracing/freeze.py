@@ -34,11 +34,12 @@ def frozen_path(session: Session) -> list[Event]:
             if place[0] == "own" and place[1] >= len(session.arguments) and start is None and step.index not in homes:
                 known[step.index] = session.tensors[place[1]]._storage.array().reshape(step.metas[0].shape)
         steps, constants = folded(program.steps, [slot for slot, _ in program.wanted], known)
-        new = Program(steps, program.wanted)
+        constants = {slot: np.ascontiguousarray(values).reshape(-1) for slot, values in constants.items()}
+        new = Program(steps, program.wanted, constants)
         leaves = []
         for slot in new.leaf_slots:
             if slot in constants:
-                made = Made(count, np.ascontiguousarray(constants[slot]).reshape(-1))
+                made = Made(count, constants[slot])
                 count += 1
                 path.append(made)
                 leaves.append((("made", made.number), None, 0))

@@ -54,7 +54,11 @@ class Launch:
         self.others: list[tuple[int, tuple]] = []
         for k, spec in enumerate(run.leaves):
             place, start, _ = spec
-            if place[0] == "own" and place[1] >= replay.arguments and start is None:
+            constant = run.program.constants.get(run.program.leaf_slots[k])
+            if constant is not None:
+                s = self.storages[k] = Storage()
+                s.buffer, s.address = constant, memory.address(constant)
+            elif place[0] == "own" and place[1] >= replay.arguments and start is None:
                 self.storages[k] = replay.storage(place)
             else:
                 self.others.append((k, spec))

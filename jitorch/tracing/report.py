@@ -199,7 +199,7 @@ def add_program(run: Run, j: int, nodes: list, edges: list, above: dict) -> None
             title = step.kernel.name
             body = some([f"{n} {k}" if n > 1 else k for k, n in ops.items()])
             line = step.lines[0] if step.lines else ""
-            buffers = [w[1] for w in step.kernel.words if w[0] == "buffer"]
+            buffers = [w[1] for w in step.kernel.words if w[0] == "buffer" and w[1].kind != "kept"]
         else:
             title, body, line = "call", step.op.name, step.line or ""
             buffers = [o[1] for o in step.operands if o[0] == "buffer"] + [r[0] for r in step.results]

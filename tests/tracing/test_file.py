@@ -115,6 +115,22 @@ def test_branches_are_saved(tmp_path):
         g(torch.ones(4))
 
 
+def test_branches_have_constants_of_their_own(tmp_path):
+    @torch.trace
+    def f(x):
+        y = x * torch.tensor([5.0, 7.0])
+        if x.sum() > 0:
+            return y + torch.tensor([1.0, 2.0])
+        return y + torch.tensor([30.0, 40.0])
+
+    calls = [torch.full((2,), v) for v in (1.0, -1.0)]
+    for _ in range(3):
+        want = [f(x).tolist() for x in calls]
+    f.save(tmp_path / "f.jt")
+    loaded = torch.jit.load(tmp_path / "f.jt")
+    assert [loaded(x).tolist() for x in calls] == want == [[6.0, 9.0], [25.0, 33.0]]
+
+
 def test_a_branch_that_was_never_taken_is_an_error(tmp_path):
     f = torch.trace(lambda x: x * 2 if x.sum() > 0 else x - 1)
     for _ in range(3):

@@ -6,6 +6,7 @@ import pytest
 
 import jitorch as torch
 import jitorch.nn as nn
+from jitorch import config
 from jitorch.tracing.report import programs_of
 
 CHAINS = {
@@ -125,3 +126,90 @@ def test_a_frozen_module_with_a_number():
         for i in range(8):
             assert torch.allclose(frozen(x, 0.5 + i), net(x, 0.5 + i), atol=1e-6)
     assert frozen.replays >= 5
+
+
+# what is multiplied by constants, and the shape of x; odd sizes leave parts of tiles, blocks and slices
+PRODUCTS = {
+    "linear": (lambda: nn.Linear(37, 45), (13, 37)),
+    "linear, several blocks and slices": (lambda: nn.Linear(900, 500), (460, 900)),
+    "linear, few rows": (lambda: nn.Linear(70, 1000), (3, 70)),
+    "linear, a long sum": (lambda: nn.Linear(4100, 20), (30, 4100)),
+    "linear, one feature": (lambda: nn.Linear(65, 1), (40, 65)),
+    "linear in double": (lambda: nn.Linear(37, 45).double(), (13, 37)),
+    "convolution": (lambda: nn.Conv2d(5, 7, (3, 2)), (2, 5, 8, 9)),
+    "convolution by points": (lambda: nn.Conv2d(40, 50, 1), (2, 40, 5, 5)),
+    "convolution by 3 x 3 windows": (lambda: nn.Conv2d(20, 18, 3, padding=1), (2, 20, 14, 13)),
+    "convolution in groups": (lambda: nn.Conv2d(12, 18, 3, stride=2, groups=3), (2, 12, 9, 9)),
+    "convolution, one channel each": (lambda: nn.Conv2d(6, 6, 3, groups=6), (1, 6, 9, 9)),
+    "convolution, transposed": (lambda: nn.ConvTranspose2d(6, 8, 3, stride=2), (2, 6, 5, 5)),
+    "convolution in time": (lambda: nn.Conv1d(9, 450, 5), (3, 9, 40)),
+    "bilinear": (lambda: nn.Bilinear(6, 6, 9), None),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_constant_operands_are_packed_once(name, threads):
+    make, shape = PRODUCTS[name]
+    torch.manual_seed(0)
+    net = make().eval()
+    dtype = next(net.parameters()).dtype
+    inputs = [torch.randn(*shape, dtype=dtype)] if shape else [torch.randn(4, 6), torch.randn(4, 6)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), config.using(tier="compiled"):
+            want = net(*inputs)
+            frozen = torch.jit.freeze(torch.jit.trace(net, tuple(inputs)))
+            for _ in range(4):
+                assert torch.allclose(frozen(*inputs), want, rtol=1e-4, atol=1e-4)
+            other = [torch.cat([x, x])[1:] for x in inputs]
+            assert torch.allclose(frozen(*other), net(*other), rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
+    assert frozen.replays >= 2
+
+
+def products_of(frozen):
+    return [s.kernel for p in programs_of(frozen.__dict__["traced"]) for s in p.compiled.steps if s.kernel.name == "contract"]
+
+
+@pytest.mark.parametrize("name", ["linear", "convolution", "convolution by points", "convolution by 3 x 3 windows"])
+def test_no_kernel_packs_a_constant_in_a_replay(name):
+    make, shape = PRODUCTS[name]
+    net, x = make().eval(), torch.randn(*shape)
+    with torch.no_grad(), config.using(tier="compiled"):
+        frozen = torch.jit.freeze(torch.jit.trace(net, x))
+        for _ in range(3):
+            frozen(x)
+    program, = programs_of(frozen.__dict__["traced"])
+    (kernel,), (prepared,) = products_of(frozen), program.compiled.prepared
+    assert prepared.kernel.name in ("pack", "weights") and not any(s.kernel.name in ("pack", "weights") for s in program.compiled.steps)
+    assert sum(name in kernel.parts for name in ("pack_a", "pack_b")) == (name != "convolution by 3 x 3 windows")
+
+
+def test_programs_share_what_is_packed():
+    net = nn.Linear(50, 60).eval()
+    with torch.no_grad(), config.using(tier="compiled"):
+        frozen = torch.jit.freeze(torch.jit.trace(net, torch.randn(20, 50)))
+        for n in (20, 20, 21, 21, 22, 22):
+            frozen(torch.randn(n, 50))
+    kept = [b for k in products_of(frozen) for w in k.words if w[0] == "buffer" for b in [w[1]] if b.kind == "kept"]
+    assert len(kept) == 3 and all(b.constant is kept[0].constant for b in kept)
+
+
+def test_a_saved_program_packs_where_it_is_loaded(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.ReLU(), nn.Conv2d(20, 24, 3), nn.Flatten(), nn.Linear(24 * 25, 33)).eval()
+    x = torch.randn(4, 3, 9, 9)
+    with torch.no_grad(), config.using(tier="compiled"):
+        frozen = torch.jit.freeze(torch.jit.trace(net, x))
+        for _ in range(2):
+            want = frozen(x)
+        frozen.save(tmp_path / "net.jt")
+        loaded = torch.jit.load(tmp_path / "net.jt")
+        for n in (4, 7, 1, 4):
+            y = torch.cat([x, x])[:n]
+            assert torch.allclose(loaded(y), net(y), rtol=1e-4, atol=1e-4)
+        assert torch.equal(loaded(x), want)
+    runs = [e for root in loaded.__dict__["forms"].values() for e in root.events if hasattr(e, "program")]
+    assert runs and all(len(e.program.compiled.prepared) == 2 for e in runs)        # few rows are multiplied by the linear layer where its weights lie

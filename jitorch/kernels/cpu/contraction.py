@@ -34,6 +34,7 @@ from ... import config
 from . import panels, tuning, winograd
 from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
+from .prepacked import Packed
 from .writer import Writer
 
 SLICE = 384  # of k: a panel of 12 rows takes 18 KB, and so stays in the first-level cache
@@ -262,8 +263,9 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     few_rows = next((r for r in FEW_ROWS if m <= r), 0) if all_along_k(c, k, t) else 0
     if few_rows:
         blocks = Blocks(m, blocks.columns, k, 1, blocks.column_blocks)
-    in_place = may_read_in_place(c, n, t) and blocks.rows <= IN_PLACE_ROWS
-    if in_place and not few_rows and m <= STREAMED_ROWS and n * k >= STREAMED and not chosen:
+    packed = None if few_rows else prepack(c, blocks, t)
+    in_place = packed is not None and c.b.constant or may_read_in_place(c, n, t) and blocks.rows <= IN_PLACE_ROWS
+    if in_place and not few_rows and not packed and m <= STREAMED_ROWS and n * k >= STREAMED and not chosen:
         blocks = streamed_blocks(m, n, k, t)
     finish = FinishWriter(view, core, c)
     s = SUFFIX[c.dtype]
@@ -279,12 +281,15 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
         words[name] = ("table", offsets((d.size, d.a) for d in dims))
     for name, dims in (("b_batch", c.batch), ("b_n", c.n), ("b_k", c.k)):
         words[name] = ("table", offsets((d.size, d.b) for d in dims))
+    if packed is not None:
+        read_packed(words, packed, "b" if c.b.constant else "a", n, k)
     parts = {"finish": finish.source()}
     if few_rows:
         source = panels.dots_driver(s, few_rows, min(SUMS // few_rows, STREAMS), t.lanes)
     else:
         source = panels.driver(s, t.rows, t.vectors, t.lanes)
-        parts["pack_a"], _ = packing([(d.size, d.a) for d in c.m], [(d.size, d.a) for d in c.k], s, 4, 0)
+        if words["packed_rows"][1] == 0:
+            parts["pack_a"], _ = packing([(d.size, d.a) for d in c.m], [(d.size, d.a) for d in c.k], s, 4, 0)
         if not in_place:
             along = [(d.size, d.b) for d in c.n]
             parts["pack_b"], lists = packing(along, [(d.size, d.b) for d in c.k], s, t.lanes, t.columns)
@@ -301,8 +306,30 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     time = 2 * work * chunk / GIGAFLOPS / 1000
     return Kernel(
         source, [*words.values(), *finish.words], units, chunk, shares > 1, scratch, "contract", max(time, 1.0), parts,
-        None if few_rows else (shape, (blocks.rows, blocks.columns, blocks.depth), (batch, m, n, k)),
+        None if few_rows else (shape, (blocks.rows, blocks.columns, blocks.depth), (batch, m, n, k)), None if packed is None else packed.before,
     )
+
+
+def prepack(c: Contraction, blocks: Blocks, t: Tile) -> Packed | None:
+    """How the operand that is a constant will lie, if one is."""
+    if not (c.a.constant or c.b.constant):
+        return None
+    if c.b.constant:
+        dims = [[(d.size, d.b) for d in dims] for dims in (c.batch, c.n, c.k)]
+        return Packed(c.b, dims, c.dtype, blocks.columns, blocks.depth, (t.columns,))
+    dims = [[(d.size, d.a) for d in dims] for dims in (c.batch, c.m, c.k)]
+    return Packed(c.a, dims, c.dtype, blocks.rows, blocks.depth, sorted(t.rows))
+
+
+def read_packed(words: dict[str, tuple], packed: Packed, operand: str, n: int, k: int) -> None:
+    """Let the driver's words say that an operand comes packed: b as one whose tiles lie like that in memory."""
+    words[operand] = ("prepared",)
+    words[f"{operand}_batch"] = ("table", packed.batch)
+    if operand == "a":
+        words["packed_rows"] = ("int", packed.padded)
+    else:
+        columns, lines = packed.columns(n, k)
+        words.update(b_n=("table", columns), b_k=("table", lines))
 
 
 def by_windows(view: GroupView, core: Any, c: Contraction, t: Tile, slots: int) -> Kernel:

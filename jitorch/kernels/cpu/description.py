@@ -13,6 +13,7 @@ class Access:
     dtype: str
     offset: int
     strides: dict[int, int]
+    constant: bool = False      # nothing ever writes into the buffer, so what is prepared of it holds for all runs
 
 
 @dataclass

@@ -22,7 +22,7 @@ WORDS = (
     *("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "pack_a", "pack_b", "pieces", "finish"),
     *("scratch", "slots", "slot_count", "part", "panel", "column_panels", "tile_step", "tile_rows", "in_place"),
     *("shares", "share", "partial", "region", "blocks"),
-    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed"),
+    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed", "packed_rows"),
 )
 BUFFERS = ("a", "b", "scratch", "result")
 TABLES = ("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "slots", "result_batch", "result_m", "result_n", "packed")
@@ -74,8 +74,11 @@ SLICES = """        start = begin
                 remaining = height - i
                 tall = {tall}
                 have = select(remaining < tall, remaining, tall)
-                invoke(pack_a, address_of(a0), address_of(a_m), address_of(a_k), address_of(pa),
-                       top + i, have, tall, start, length, 0)
+                left_panel = at(a0, start * packed_rows + (top + i) * depth)
+                if packed_rows == 0:
+                    left_panel = pa
+                    invoke(pack_a, address_of(a0), address_of(a_m), address_of(a_k), address_of(pa),
+                           top + i, have, tall, start, length, 0)
                 j = 0
                 while j < width:
                     wide = {wide}
@@ -148,7 +151,7 @@ def driver(suffix: str, rows: Sequence[int], vectors: int, lanes: int) -> str:
     names = [(r, v, f"panel_{r}_{v}") for r in rows for v in range(vectors, 0, -1)]
     kernels = [f'{name} = panelkernel("{suffix}", {r}, {v}, {lanes})\n' for r, v, name in names]
     multiply = [
-        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n    {name}(pa, line, places, tile, step, length, start - begin)"
+        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n    {name}(left_panel, line, places, tile, step, length, start - begin)"
         for number, (r, v, name) in enumerate(names)
     ]
     body = "\n".join(" " * 20 + line for text in multiply for line in text.split("\n"))
@@ -273,6 +276,29 @@ def copies(widths: Sequence[int], lines: int) -> str:
         out += [f"            copy_lanes(at(line, {r} * wide + x), at(row{r}, y), {width})" for r in range(lines)]
         out.append("            p += 2")
     return "\n".join(out)
+
+
+# a constant operand once and for all: units are entries of the batch times blocks, each a row of panels as above
+WHOLE_OPERAND = """
+def kernel(args, lo, hi):
+{head}
+    for u in range(lo, hi):
+        entry, first = u // blocks, u % blocks * block
+        have = select(n - first < block, n - first, block)
+        source, i = at(operand, batch[entry]), 0
+        while i < have:
+            remaining = have - i
+            wide = {wide}
+            for q in range(k):
+                inner = q % depth
+                line = at(out, entry * size + (q - inner) * padded + (first + i) * depth + inner * wide)
+                for x in range(wide):
+                    if x < remaining:
+                        line[x] = source[deep[q] + along[first + i + x]]
+                    else:
+                        line[x] = {zero}
+            i += wide
+"""
 
 
 ZERO = {"f32": "float32(0)", "f64": "float64(0)"}
