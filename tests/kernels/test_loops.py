@@ -90,6 +90,19 @@ SUMS = {
 }
 
 
+@pytest.mark.parametrize("shape", [(30, 50), (70, 9), (3, 65, 130)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+def test_results_that_lie_across_one_another_come_of_one_pass(shape, dtype):
+    """What reads the same memory is one kernel, whatever the layout of its results."""
+    data = rng.integers(0, 2 if dtype is np.bool_ else 100, shape).astype(dtype)
+    x = made(data)
+    across, along, more = ~x.mT if dtype is np.bool_ else x.mT * 2, x == 0, x.mT != 0
+    flush()
+    np.testing.assert_array_equal(across.numpy(), ~data.swapaxes(-1, -2) if dtype is np.bool_ else 2 * data.swapaxes(-1, -2))
+    np.testing.assert_array_equal(along.numpy(), data == 0)
+    np.testing.assert_array_equal(more.numpy(), data.swapaxes(-1, -2) != 0)
+
+
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_of_ten_million_elements_are_as_exact_as_torch_s(name):
     real = pytest.importorskip("torch")

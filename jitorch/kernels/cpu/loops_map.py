@@ -99,7 +99,8 @@ class MapWriter(Writer):
         return None
 
     def bands(self, across: int) -> Kernel:
-        """Units of BAND rows along `across`. Of each operand that lies that way, a tile is turned on the stack; then rows of the tile are ordinary lines."""
+        """Units of BAND rows along `across`. Of each operand that lies that way, a tile is turned on the stack; then rows of the tile are ordinary lines.
+        A result that lies that way is turned back from a tile."""
         view = self.view
         *outer, axis = view.order
         others = [a for a in outer if a != across]
@@ -124,10 +125,12 @@ class MapWriter(Writer):
         self.indent += 1
         self.emit(f"length = select({self.size(axis)} - begin < uint64({LENGTH}), {self.size(axis)} - begin, uint64({LENGTH}))")
         self.index_of[axis], self.index_of[across] = "begin", "first"
+        steps = {t: self.stride(t, axis, accesses[t].strides[axis]) for t in turned}
+        corners = {t: self.advance(pointers[t], t, accesses[t], [across, axis], "c") for t in turned}
+        results = {self.tag_of(("out", x)) for _, x in view.writes}
         for t in turned:
-            step = self.stride(t, axis, accesses[t].strides[axis])
-            corner = self.advance(pointers[t], t, accesses[t], [across, axis], "c")
-            self.emit(f"transpose({tiles[t]}, int64({LENGTH}), {corner}, {step}, rows, length)")
+            if t not in results:
+                self.emit(f"transpose({tiles[t]}, int64({LENGTH}), {corners[t]}, {steps[t]}, rows, length)")
         self.emit("for r in range(rows):")
         self.indent += 1
         self.index_of[across] = "(first + r)"
@@ -135,6 +138,10 @@ class MapWriter(Writer):
         self.turned = set(turned)
         lines.update({t: f"at({name}, r * uint64({LENGTH}))" for t, name in tiles.items()})
         self.line(lines, axis, "length", "(begin + j)", scope)
-        self.indent -= 3
+        self.indent -= 1
+        for t in turned:
+            if t in results:
+                self.emit(f"transpose({corners[t]}, {steps[t]}, {tiles[t]}, int64({LENGTH}), length, rows)")
+        self.indent -= 2
         units = product(view.sizes[a] for a in others) * -(-view.sizes[across] // BAND)
         return self.kernel(units, CHUNK // max(1, BAND * view.sizes[axis] * self.cost()), False, "map")
