@@ -11,6 +11,7 @@ from typing import Any
 from ..dtypes import HALVES, INT, bool_, dtype, float64, int64
 from ..kernels.cpu import scans
 from ..kernels.cpu.expressions import COMPUTED, FLOATS, can_cast, can_write
+from . import lookups
 from .ir import Builder, Value
 from .program import Program
 from .record import Meta, contiguous_strides, count
@@ -28,6 +29,7 @@ class CanonicalBuilder(Builder):
     def __init__(self):
         super().__init__()
         self.known: dict = {}
+        self.sums: dict = {}        # of rows added up by the row of a table they belong to, see lookups.py
         self.metas: list = []
         self.out: tuple = ()
         self.products = 0           # contractions asked for, in whatever form they came out
@@ -252,7 +254,7 @@ def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
         dims = [i for i, x in enumerate(order) if x in summed]
         total = b.reduce("sum", b.expand(product, [sizes[x] for x in order]), dims)
         return b.reshape(total, shape)
-    return tuple(in_memory(b, a) for a in args)
+    return lookups.product(b, args, labels) or tuple(in_memory(b, a) for a in args)
 
 
 def is_long_matrix(args, labels, summed) -> bool:
@@ -326,8 +328,11 @@ def contiguous(b, v: Value) -> Value:
 
 
 def rewrite_scatter(b, kind, name, args, shape, dtype, attrs):
-    """Where the index runs through whole rows, one index a row is enough."""
+    """Where the index runs through whole rows, one index a row is enough; rows that are products may be added up before (lookups.py)."""
     target, index, value = args
+    better = lookups.scattered(b, name, args, shape)
+    if better is not None:
+        return better
     rows = run_starts(b, index) if value.shape == index.shape else None
     return rewrite_whole(b, kind, name, (target, index if rows is None else rows, value), shape, dtype, attrs)
 
