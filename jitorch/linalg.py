@@ -1,6 +1,6 @@
 """`torch.linalg`: decompositions, solvers, norms.
 
-Each is defined in `jitorch/ops/linalg.py`; this is where users find them.
+Each is defined in `jitorch/ops/`, where `linalg.py` collects them; this is where users find them.
 
 >>> import jitorch as torch
 >>> torch.linalg.det(torch.tensor([[2., 0.], [0., 3.]]))

@@ -45,27 +45,30 @@ from ..ops.activations import (
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.contraction import bilinear, linear
 from ..ops.convolution import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from ..ops.cross_entropy import (
+    cross_entropy,
+    linear_cross_entropy,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+)
 from ..ops.ctc import ctc_loss
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.embedding import embedding, embedding_bag
 from ..ops.families import PUBLIC
+from ..ops.interpolation import affine_grid, grid_sample, interpolate, upsample, upsample_bilinear, upsample_nearest
 from ..ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cosine_embedding_loss,
-    cross_entropy,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
-    linear_cross_entropy,
     margin_ranking_loss,
     mse_loss,
-    multi_margin_loss,
-    multilabel_margin_loss,
-    multilabel_soft_margin_loss,
-    nll_loss,
     poisson_nll_loss,
     smooth_l1_loss,
     soft_margin_loss,
@@ -92,12 +95,9 @@ from ..ops.pooling import (
     adaptive_max_pool1d,
     adaptive_max_pool2d,
     adaptive_max_pool3d,
-    affine_grid,
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
-    grid_sample,
-    interpolate,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
@@ -107,9 +107,6 @@ from ..ops.pooling import (
     max_unpool1d,
     max_unpool2d,
     max_unpool3d,
-    upsample,
-    upsample_bilinear,
-    upsample_nearest,
 )
 from ..ops.segments import fractional_max_pool2d, fractional_max_pool3d, pdist
 

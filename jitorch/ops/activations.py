@@ -466,7 +466,7 @@ def family(name: str, op: Op, doc: str):
         x = input if dtype is None else input.to(dtype)
         result = apply(op, (x,), (wrap_dim(dim, x.ndim),))
         if out is not None:
-            from .elementwise import write_out
+            from .publish import write_out
             return write_out(out, result)
         return result
 
@@ -513,7 +513,7 @@ def logsumexp(input, dim, keepdim: bool = False, *, out=None):
     >>> torch.logsumexp(torch.tensor([0., 0.]), dim=0)
     tensor(0.6931)
     """
-    from .elementwise import write_out
+    from .publish import write_out
     from .reductions import dims_of
     needs_tensor(input)
     x = input if input.dtype.category == FLOAT else input.to(dtypes.get_default_dtype())

@@ -1,4 +1,4 @@
-"""Functions and operators of two and more operands: what users call, over the entries of elementwise.py."""
+"""Functions and operators of two and more operands: what users call, over the entries of `unary`, `binary` and `ternary`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import BOOL, FLOAT, INT
 from ..tensor import assign, check_writable, from_numpy
+from . import binary, ternary, unary  # noqa: F401  (they fill FUNCTIONS)
 from .dispatch import METHODS, NUMBERS, PUBLIC, apply, operator_of
-from .elementwise import FUNCTIONS, as_dtype, inplace_of, nan_to_num_op, needs_tensor, where_op, write_out
+from .elementwise import FUNCTIONS, where_op
+from .promotion import as_dtype
+from .publish import inplace_of, needs_tensor, write_out
+from .ternary import nan_to_num_op
 
 
 def operand(x, name: str = ""):

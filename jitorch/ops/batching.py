@@ -15,9 +15,9 @@ from ..graph.record import Meta
 from ..tensor import Tensor, assign
 from .contraction import linear_op, matmul_op, mT
 from .dispatch import PUBLIC, VIEWS, Mapped, Op, apply, maps
-from .elementwise import as_dtype
 from .indexing import FROM_ZERO
 from .losses import ELEMENTWISE, MEAN, NONE
+from .promotion import as_dtype
 from .reductions import mean_op, sum_op
 from .views import overlapping, permute, reshape
 

@@ -14,7 +14,8 @@ from ..dtypes import FLOAT
 from ..graph.record import Meta
 from .arithmetic import finish
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import needs_tensor, shape_of
+from .promotion import shape_of
+from .publish import needs_tensor
 
 
 def complex_meta(name: str):

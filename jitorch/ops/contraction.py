@@ -11,7 +11,7 @@ from ..dtypes import BOOL, FLOAT
 from ..graph.ir import broadcast
 from ..graph.record import Meta, count
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import write_out
+from .publish import write_out
 from .views import diagonal, expand, permute_op, reshape, transpose_op, unsqueeze, wrap_dim
 
 

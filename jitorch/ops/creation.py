@@ -14,7 +14,9 @@ from ..graph.record import Meta
 from ..tensor import Tensor, from_array, from_numpy, tensor
 from .arithmetic import finish, operand
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import as_dtype, clone, inplace_of, to_value
+from .elementwise import clone
+from .promotion import as_dtype, to_value
+from .publish import inplace_of
 from .views import as_strided_scatter, diagonal_geometry, reshape, sizes, wrap_dim
 from .views import diagonal as diagonals
 

@@ -15,8 +15,8 @@ from ..tensor import from_array
 from .arithmetic import finish
 from .complex import conj, conj_op
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import needs_tensor
 from .movement import pad, roll
+from .publish import needs_tensor
 from .views import as_strided_add, narrow, reshape, slice_op, transpose_op, wrap_dim
 
 FFT: dict = {}  # what jitorch.fft holds

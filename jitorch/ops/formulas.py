@@ -22,6 +22,7 @@ from .dispatch import NUMBERS, PUBLIC, Op, apply
 
 
 def scipy_function(name: str) -> Callable:
+    """scipy.special's function of that name; SciPy is imported when it first runs."""
     def function(*args):
         import scipy.special
         return getattr(scipy.special, name)(*args)

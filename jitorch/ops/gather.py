@@ -13,9 +13,9 @@ from ..dtypes import bool_, int32, int64
 from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import inplace_of, write_out
 from .indexing import FROM_ZERO, OutOfRange, check_index, check_values, filled, index_op, index_put_op
 from .masks import converted, is_tensor, masked_fill, where3
+from .publish import inplace_of, write_out
 from .views import expand, reshape, wrap_dim
 
 

@@ -18,8 +18,8 @@ from ..graph.record import Meta, contiguous_strides
 from ..tensor import assign, check_writable, clone_of, from_array, make_view, validate
 from .creation import full_op
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import inplace_of, write_out
 from .masks import converted, is_tensor, masked_fill, nonzero
+from .publish import inplace_of, write_out
 from .views import ViewOp, expand, region_vjp, reshape, select_op, slice_op
 
 

@@ -9,7 +9,7 @@ from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
 from ..tensor import from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import inplace_of, write_out
+from .publish import inplace_of, write_out
 
 
 def is_tensor(x) -> bool:

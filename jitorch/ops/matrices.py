@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import FLOAT
-from .elementwise import write_out
+from .publish import write_out
 from .views import transpose_op
 
 

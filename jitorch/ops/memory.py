@@ -8,7 +8,7 @@ from ..changes import changed
 from ..graph.record import Meta, count
 from ..tensor import Tensor, check_writable, clone_of, from_array
 from .dispatch import METHODS, PUBLIC
-from .elementwise import inplace_of
+from .publish import inplace_of
 from .views import as_strided, sizes, strided_view
 
 

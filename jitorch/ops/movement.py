@@ -14,7 +14,7 @@ from ..dtypes import BOOL, FLOAT, INT, int64
 from ..graph.record import Meta, contiguous_strides, count
 from ..tensor import clone_of, from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import write_out
+from .publish import write_out
 from .views import (
     as_strided,
     as_strided_add,

@@ -72,7 +72,7 @@ class Lowered:
 
     def __init__(self, b, seed, counter):
         from ..dtypes import float64, int64
-        from .elementwise import to_value
+        from .promotion import to_value
 
         self.b, self.float64 = b, float64
         self.seed, self.counter = to_value(b, seed, int64), to_value(b, counter, int64)

@@ -24,7 +24,8 @@ from . import philox
 from .arithmetic import finish, operand
 from .creation import dtype_of
 from .dispatch import METHODS, PUBLIC, Mapped, Op, apply, maps
-from .elementwise import to_value, where_of, zeros_of
+from .elementwise import where_of, zeros_of
+from .promotion import to_value
 from .views import sizes
 
 DEFAULT_SEED = 67280421310721

@@ -8,7 +8,8 @@ from ..dtypes import BOOL, FLOAT, int64
 from ..graph.record import Meta
 from .arithmetic import finish
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import FUNCTIONS, inplace_of, where_of
+from .elementwise import FUNCTIONS, where_of
+from .publish import inplace_of
 from .reductions import RETURN_TYPES, accumulated, shifted
 from .views import narrow, wrap_dim
 

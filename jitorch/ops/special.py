@@ -1,4 +1,4 @@
-"""Special functions beyond those of elementwise.py: SciPy's, with gradients where PyTorch has them."""
+"""Special functions beyond those of `unary` and `binary`: SciPy's, with gradients where PyTorch has them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ import numpy as np
 from ..dtypes import INT, int32
 from ..graph.record import Meta
 from .arithmetic import finish, publish_binary, two_operands
+from .binary import as_tensor_of
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .elementwise import (
-    FUNCTIONS,
-    array_meta,
-    as_tensor_of,
-    define,
-    inplace_of,
-    needs_tensor,
-    promoted,
-    publish,
-    scipy_function,
-    where_of,
-)
+from .elementwise import FUNCTIONS, define, where_of
+from .formulas import scipy_function
+from .promotion import array_meta, promoted
+from .publish import inplace_of, needs_tensor, publish
 
 FUNCTION: dict = {}  # name in jitorch.special -> function
 ROOT2, ROOT2PI = math.sqrt(2), math.sqrt(2 * math.pi)

@@ -1,4 +1,4 @@
-"""Samples of operators, in-place forms and functions over the entries of elementwise.py."""
+"""Samples of operators, in-place forms and functions over the elementwise entries."""
 
 
 def written(name, *more, dtype="float32", **options):

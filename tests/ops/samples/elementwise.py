@@ -1,4 +1,4 @@
-"""Samples of the elementwise operations of elementwise.py."""
+"""Samples of the elementwise operations."""
 
 NAN, INF = float("nan"), float("inf")
 SPECIAL = [NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5]
