@@ -19,7 +19,8 @@ from .indexing import FROM_ZERO
 from .losses import ELEMENTWISE, MEAN, NONE
 from .promotion import as_dtype
 from .reductions import mean_op, sum_op
-from .views import overlapping, permute, reshape
+from .strided import overlapping
+from .views import permute, reshape
 
 
 class Level:

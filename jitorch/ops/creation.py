@@ -17,8 +17,9 @@ from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import clone
 from .promotion import as_dtype, to_value
 from .publish import inplace_of
-from .views import as_strided_scatter, diagonal_geometry, reshape, sizes, wrap_dim
+from .strided import as_strided_scatter
 from .views import diagonal as diagonals
+from .views import diagonal_geometry, reshape, sizes, wrap_dim
 
 PYTHON_DTYPES = {float: float64, int: int64, bool: dtypes.bool_, complex: dtypes.complex128}
 

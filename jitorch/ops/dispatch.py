@@ -11,7 +11,7 @@ from ..graph.record import Storage, generalise, local, lookup
 
 OPS: dict[str, Op] = {}            # every operation the engine can run
 PUBLIC: dict[str, Any] = {}        # name -> function: what `jitorch.<name>` is
-VIEWS: dict[str, Any] = {}         # views: geometry and gradient, nothing to run (see ops/views.py)
+VIEWS: dict[str, Any] = {}         # views: geometry and gradient, nothing to run (see ops/strided.py)
 METHODS: dict[str, Any] = {}       # name -> function: what `Tensor.<name>` is
 
 

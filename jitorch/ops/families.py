@@ -36,6 +36,7 @@ from . import (
     solve,
     special,
     spectral,
+    strided,
     ternary,
     unary,
     update,

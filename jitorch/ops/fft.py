@@ -17,7 +17,8 @@ from .complex import conj, conj_op
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .movement import pad, roll
 from .publish import needs_tensor
-from .views import as_strided_add, narrow, reshape, slice_op, transpose_op, wrap_dim
+from .strided import as_strided_add
+from .views import narrow, reshape, slice_op, transpose_op, wrap_dim
 
 FFT: dict = {}  # what jitorch.fft holds
 

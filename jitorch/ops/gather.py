@@ -16,6 +16,7 @@ from .dispatch import METHODS, PUBLIC, Op, apply
 from .indexing import FROM_ZERO, OutOfRange, check_index, check_values, filled, index_op, index_put_op
 from .masks import converted, is_tensor, masked_fill, where3
 from .publish import inplace_of, write_out
+from .strided import as_strided_scatter
 from .views import expand, reshape, wrap_dim
 
 
@@ -186,8 +187,6 @@ def part_grad(ctx, g, dim):
         return picked
     zeros = filled(m.shape, 0, m.dtype)
     strides = contiguous_strides(m.shape)
-    from .views import as_strided_scatter
-
     return apply(as_strided_scatter, (zeros, picked), (tuple(index.shape), strides, 0))
 
 
@@ -275,8 +274,6 @@ def scatter_reduce_vjp(ctx, g):
     if not include_self:
         to_self = scatter(to_self, dim, index, 0.0)
     if tuple(part.shape) != tuple(src.shape):
-        from .views import as_strided_scatter
-
         zeros = filled(src.shape, 0, src.dtype)
         picked = apply(as_strided_scatter, (zeros, picked), (tuple(index.shape), contiguous_strides(src.shape), 0))
     return (to_self, None, picked)

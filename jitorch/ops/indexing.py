@@ -20,7 +20,8 @@ from .creation import full_op
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .masks import converted, is_tensor, masked_fill, nonzero
 from .publish import inplace_of, write_out
-from .views import ViewOp, expand, region_vjp, reshape, select_op, slice_op
+from .strided import ViewOp
+from .views import expand, region_vjp, reshape, select_op, slice_op
 
 
 def filled(shape, value, dtype):

@@ -9,7 +9,8 @@ from ..graph.record import Meta, count
 from ..tensor import Tensor, check_writable, clone_of, from_array
 from .dispatch import METHODS, PUBLIC
 from .publish import inplace_of
-from .views import as_strided, sizes, strided_view
+from .strided import as_strided, strided_view
+from .views import sizes
 
 
 def resize_(self, *size, memory_format=None):

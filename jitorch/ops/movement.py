@@ -15,18 +15,8 @@ from ..graph.record import Meta, contiguous_strides, count
 from ..tensor import clone_of, from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .publish import write_out
-from .views import (
-    as_strided,
-    as_strided_add,
-    expand,
-    permute_op,
-    reshape,
-    sizes,
-    slice_op,
-    transpose_op,
-    unsqueeze,
-    wrap_dim,
-)
+from .strided import as_strided, as_strided_add
+from .views import expand, permute_op, reshape, sizes, slice_op, transpose_op, unsqueeze, wrap_dim
 
 
 def finish(result, out):

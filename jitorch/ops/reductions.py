@@ -15,7 +15,8 @@ from ..graph.record import Meta, count
 from .arithmetic import finish, operand
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import FUNCTIONS, where_of
-from .views import as_strided_scatter, narrow, reshape, sizes, wrap_dim
+from .strided import as_strided_scatter
+from .views import narrow, reshape, sizes, wrap_dim
 
 max_, min_, any_ = builtins.max, builtins.min, builtins.any  # this module defines sum, max and others for tensors
 
