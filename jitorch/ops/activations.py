@@ -189,7 +189,8 @@ def in_place(input, record):
     return assign(input, record(input.clone() if state.enabled and input.requires_grad else input))
 
 
-def finish(input, inplace: bool, record):
+def recorded(input, inplace: bool, record):
+    """The result of `record`, or the input itself, which it is written into."""
     needs_tensor(input)
     return in_place(input, record) if inplace else record(input)
 
@@ -222,7 +223,7 @@ def hardtanh(input, min_val: float = -1.0, max_val: float = 1.0, inplace: bool =
     low, high = bound(input, min_val, max_val)
     if input.dtype is dtypes.uint8 and (low < 0 or high < 0):
         raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
-    return finish(input, inplace, lambda x: RECORD["hardtanh"](x, low, high))
+    return recorded(input, inplace, lambda x: RECORD["hardtanh"](x, low, high))
 
 
 def relu6(input, inplace: bool = False):
@@ -233,18 +234,18 @@ def relu6(input, inplace: bool = False):
 def leaky_relu(input, negative_slope: float = 0.01, inplace: bool = False):
     """input where positive, negative_slope * input elsewhere."""
     slope = float(negative_slope)
-    return finish(input, inplace, lambda x: RECORD["leaky_relu"](x, slope))
+    return recorded(input, inplace, lambda x: RECORD["leaky_relu"](x, slope))
 
 
 def elu(input, alpha: float = 1.0, inplace: bool = False):
     """input where positive, alpha * (exp(input) - 1) elsewhere."""
     alpha = float(alpha)
-    return finish(input, inplace, lambda x: RECORD["elu"](x, alpha, 1.0, 1.0))
+    return recorded(input, inplace, lambda x: RECORD["elu"](x, alpha, 1.0, 1.0))
 
 
 def selu(input, inplace: bool = False):
     """The scaled elu of Klambauer et al., 2017, whose constants keep mean 0 and variance 1."""
-    return finish(input, inplace, lambda x: RECORD["elu"](x, SELU_ALPHA, SELU_SCALE, 1.0))
+    return recorded(input, inplace, lambda x: RECORD["elu"](x, SELU_ALPHA, SELU_SCALE, 1.0))
 
 
 def celu(input, alpha: float = 1.0, inplace: bool = False):
@@ -252,7 +253,7 @@ def celu(input, alpha: float = 1.0, inplace: bool = False):
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     alpha = float(alpha)
-    return finish(input, inplace, lambda x: RECORD["elu"](x, alpha, 1.0, 1.0 / alpha))
+    return recorded(input, inplace, lambda x: RECORD["elu"](x, alpha, 1.0, 1.0 / alpha))
 
 
 def gelu(input, *, approximate: str = "none"):
@@ -265,12 +266,12 @@ def gelu(input, *, approximate: str = "none"):
 
 def silu(input, inplace: bool = False):
     """input * sigmoid(input), also known as swish."""
-    return finish(input, inplace, RECORD["silu"])
+    return recorded(input, inplace, RECORD["silu"])
 
 
 def mish(input, inplace: bool = False):
     """input * tanh(softplus(input)) (Misra, 2019)."""
-    return finish(input, inplace, RECORD["mish"])
+    return recorded(input, inplace, RECORD["mish"])
 
 
 def softplus(input, beta: float = 1.0, threshold: float = 20.0):
@@ -290,12 +291,12 @@ def tanhshrink(input):
 
 def hardsigmoid(input, inplace: bool = False):
     """min(max(input + 3, 0), 6) / 6."""
-    return finish(input, inplace, RECORD["hardsigmoid"])
+    return recorded(input, inplace, RECORD["hardsigmoid"])
 
 
 def hardswish(input, inplace: bool = False):
     """input * hardsigmoid(input)."""
-    return finish(input, inplace, RECORD["hardswish"])
+    return recorded(input, inplace, RECORD["hardswish"])
 
 
 def hardshrink(input, lambd: float = 0.5):
@@ -313,7 +314,7 @@ def softshrink(input, lambd: float = 0.5):
 def threshold(input, threshold: float, value: float, inplace: bool = False):
     """input where it is greater than threshold, value elsewhere."""
     numbers = bound(input, threshold, value)
-    return finish(input, inplace, lambda x: RECORD["threshold"](x, *numbers))
+    return recorded(input, inplace, lambda x: RECORD["threshold"](x, *numbers))
 
 
 def logsigmoid(input):
@@ -363,7 +364,7 @@ def rrelu(input, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool 
 
     def record(x):
         return RECORD["_prelu_kernel"](x, PUBLIC["rand_like"](x.detach()) * (upper - lower) + lower)
-    return finish(input, inplace, record)
+    return recorded(input, inplace, record)
 
 
 # -- softmax, log_softmax, logsumexp ---------------------------------------------------------------------------------
@@ -513,12 +514,12 @@ def logsumexp(input, dim, keepdim: bool = False, *, out=None):
     >>> torch.logsumexp(torch.tensor([0., 0.]), dim=0)
     tensor(0.6931)
     """
-    from .publish import write_out
+    from .publish import finish
     from .reductions import dims_of
     needs_tensor(input)
     x = input if input.dtype.category == FLOAT else input.to(dtypes.get_default_dtype())
     result = apply(logsumexp_op, (x,), (dims_of(x.ndim, dim), bool(keepdim)))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 # -- one_hot, gumbel_softmax -----------------------------------------------------------------------------------------

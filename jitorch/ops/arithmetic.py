@@ -12,7 +12,7 @@ from . import binary, ternary, unary  # noqa: F401  (they fill FUNCTIONS)
 from .dispatch import METHODS, NUMBERS, PUBLIC, apply, operator_of
 from .elementwise import FUNCTIONS, where_op
 from .promotion import as_dtype
-from .publish import inplace_of, needs_tensor, write_out
+from .publish import finish, inplace_of, needs_tensor
 from .ternary import nan_to_num_op
 
 
@@ -30,10 +30,6 @@ def operand(x, name: str = ""):
 def category(x) -> int:
     """BOOL, INT, FLOAT or COMPLEX, of a tensor or a number."""
     return x._meta.dtype.category if hasattr(x, "_meta") else dtypes.of_number(x).category
-
-
-def finish(result, out):
-    return result if out is None else write_out(out, result)
 
 
 def scaled(other, alpha, input):

@@ -12,10 +12,9 @@ import numpy as np
 from .. import dtypes
 from ..dtypes import FLOAT
 from ..graph.record import Meta
-from .arithmetic import finish
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .promotion import shape_of
-from .publish import needs_tensor
+from .publish import finish, needs_tensor
 
 
 def complex_meta(name: str):

@@ -12,11 +12,11 @@ from ..device import check as check_device
 from ..dtypes import FLOAT, INT, float32, float64, int64
 from ..graph.record import Meta
 from ..tensor import Tensor, from_array, from_numpy, tensor
-from .arithmetic import finish, operand
+from .arithmetic import operand
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import clone
 from .promotion import as_dtype, to_value
-from .publish import inplace_of
+from .publish import finish, inplace_of
 from .strided import as_strided_scatter
 from .views import diagonal as diagonals
 from .views import diagonal_geometry, reshape, sizes, wrap_dim

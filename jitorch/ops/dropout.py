@@ -40,7 +40,7 @@ def dropped(input, p: float, training: bool, inplace: bool, noise_shape, alpha: 
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if not training or p == 0 or not input._meta.numel:
         return input
-    from .activations import finish
+    from .activations import recorded
     p = float(p)
 
     def record(x):
@@ -52,7 +52,7 @@ def dropped(input, p: float, training: bool, inplace: bool, noise_shape, alpha: 
         return apply(dropout_op, (x, u, p))
 
     rule(input._meta)
-    return finish(input, inplace, record)
+    return recorded(input, inplace, record)
 
 
 def whole(shape):

@@ -14,7 +14,8 @@ from ..tensor import from_array
 from .contraction import matmul
 from .dispatch import PUBLIC, Op, apply
 from .indexing import filled
-from .matrices import LinAlgError, at_element, check_matrix, check_square, each, finish, mH, mT, replaced
+from .matrices import LinAlgError, at_element, check_matrix, check_square, each, mH, mT, replaced
+from .publish import finish
 from .reductions import named
 from .solve import EX, column, solve_infer, solve_triangular, triangular_op
 from .views import diagonal, expand

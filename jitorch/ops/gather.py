@@ -15,7 +15,7 @@ from ..graph.record import Meta, contiguous_strides
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .indexing import FROM_ZERO, OutOfRange, check_index, check_values, filled, index_op, index_put_op
 from .masks import converted, is_tensor, masked_fill, where3
-from .publish import inplace_of, write_out
+from .publish import finish, inplace_of
 from .strided import as_strided_scatter
 from .views import expand, reshape, wrap_dim
 
@@ -107,7 +107,7 @@ def gather(input, dim: int, index, *, sparse_grad: bool = False, out=None):
     if out is not None and out.dtype is not input.dtype:
         raise RuntimeError(f"Expected out tensor to have dtype {input.dtype.label.lower()}, but got {out.dtype.label.lower()} instead")
     result = apply(gather_op, (input, index), (dim,))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def scatter_infer(name: str):
@@ -342,14 +342,14 @@ def scatter(input, dim: int, index, src=None, *, value=None, reduce: str | None 
         if not is_tensor(src):
             src = filled(index.shape, src, input.dtype)
         result = apply(scatter_reduce_op, (input, index, src), (dim, "sum" if reduce == "add" else "prod", True))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def scatter_add(input, dim: int, index, src, *, out=None):
     """A copy of input with src's elements added at index along dim."""
     dim, src = prepared("scatter_add", input, dim, index, src)
     result = apply(scatter_add_op, (input, index, src), (dim,))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def scatter_reduce(input, dim: int, index, src, reduce: str, *, include_self: bool = True, out=None):
@@ -358,7 +358,7 @@ def scatter_reduce(input, dim: int, index, src, reduce: str, *, include_self: bo
     if reduce not in UFUNCS:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}.")
     result = apply(scatter_reduce_op, (input, index, src), (dim, reduce, bool(include_self)))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 # -- along one dimension by a vector of indices ----------------------------------------------------------------------
@@ -383,7 +383,7 @@ def index_select(input, dim: int, index, *, out=None):
         result = reshape(apply(index_op, (reshape(input, (1,)), index), (pattern_at(0),)), ())
     else:
         result = apply(index_op, (input, index), (pattern_at(dim),))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def lifted(x):
@@ -406,7 +406,7 @@ def index_add(input, dim: int, index, source, *, alpha=1, out=None):
     same_slices("index_add_", input, source, dim)
     value = source if alpha == 1 else source * alpha
     result = reshape(apply(index_put_op, (lifted(input), lifted(value), index), (pattern_at(dim), True)), input.shape)
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def same_slices(name: str, input, source, dim: int) -> None:
@@ -434,7 +434,7 @@ def index_copy(input, dim: int, index, source, *, out=None):
     if source.ndim:
         same_slices("index_copy_()", input, source, dim)
     result = reshape(apply(index_put_op, (lifted(input), lifted(source), index), (pattern_at(dim), False)), input.shape)
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def index_fill(input, dim: int, index, value):
@@ -464,7 +464,7 @@ def index_reduce(input, dim: int, index, source, reduce: str, *, include_self: b
     result = reshape(
         apply(scatter_reduce_op, (lifted(input), full, lifted(source)), (dim, reduce, bool(include_self))), input.shape
     )
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def take(input, index, *, out=None):
@@ -474,7 +474,7 @@ def take(input, index, *, out=None):
         index, n, 0, message=f"out of range: tried to access index {first_bad(index, n)} on a tensor of {n} elements."
     )
     result = apply(index_op, (reshape(input, (-1,)) if n else reshape(input, (0,)), index), ((True,),))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def first_bad(index, n: int):

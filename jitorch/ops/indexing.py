@@ -19,7 +19,7 @@ from ..tensor import assign, check_writable, clone_of, from_array, make_view, va
 from .creation import full_op
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .masks import converted, is_tensor, masked_fill, nonzero
-from .publish import inplace_of, write_out
+from .publish import finish, inplace_of
 from .strided import ViewOp
 from .views import expand, region_vjp, reshape, select_op, slice_op
 
@@ -588,7 +588,7 @@ def masked_select(input, mask, *, out=None):
         if shape
         else index_select_all(reshape(a, (1,)), list(nonzero(reshape(m, (1,)), as_tuple=True)))
     )
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def masked_scatter(input, mask, source):

@@ -42,7 +42,8 @@ from .factorizations import (
     qr_old,
 )
 from .gather import index_select
-from .matrices import LinAlgError, check_matrix, check_square, finish, mT, replaced
+from .matrices import LinAlgError, check_matrix, check_square, mT, replaced
+from .publish import finish
 from .reductions import vector_norm
 from .solve import det, inv, inv_ex, logdet, slogdet, slogdet_old, solve, solve_ex, solve_triangular, triangular_solve
 from .spectral import (

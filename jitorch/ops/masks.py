@@ -9,7 +9,7 @@ from ..graph.ir import broadcast
 from ..graph.record import Meta, contiguous_strides
 from ..tensor import from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .publish import inplace_of, write_out
+from .publish import finish, inplace_of
 
 
 def is_tensor(x) -> bool:
@@ -83,7 +83,7 @@ def nonzero(input, *, as_tuple: bool = False, out=None):
         )
     found = np.argwhere(array) if array.ndim else np.empty((int(bool(array)), 0))
     result = from_array(np.ascontiguousarray(found, np.int64))
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 
 def unravel_index(indices, shape):
@@ -107,7 +107,7 @@ def nonzero_static(input, *, size: int, fill_value: int = -1, out=None):
     rows = np.full((size, found.shape[1]), fill_value, np.int64)
     rows[: min(size, len(found))] = found[:size]
     result = from_array(rows)
-    return result if out is None else write_out(out, result)
+    return finish(result, out)
 
 for _f in (masked_fill, nonzero, nonzero_static, argwhere):
     PUBLIC[_f.__name__] = METHODS[_f.__name__] = _f

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import FLOAT
-from .publish import write_out
 from .views import transpose_op
 
 
@@ -20,10 +19,6 @@ def mT(x):
 def mH(x):
     """The conjugate transpose."""
     return transpose_op(x, -2, -1).conj()
-
-
-def finish(result, out):
-    return result if out is None else write_out(out, result)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

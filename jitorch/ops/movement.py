@@ -14,13 +14,9 @@ from ..dtypes import BOOL, FLOAT, INT, int64
 from ..graph.record import Meta, contiguous_strides, count
 from ..tensor import clone_of, from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
-from .publish import write_out
+from .publish import finish
 from .strided import as_strided, as_strided_add
 from .views import expand, permute_op, reshape, sizes, slice_op, transpose_op, unsqueeze, wrap_dim
-
-
-def finish(result, out):
-    return result if out is None else write_out(out, result)
 
 
 # -- concatenation ---------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from .. import dtypes
 from ..dtypes import BOOL, FLOAT, INT, bool_, int32, int64
 from ..graph.record import Meta
 from ..tensor import from_array, tensor
-from .arithmetic import finish, operand
+from .arithmetic import operand
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import where_of
+from .publish import finish
 from .reductions import RETURN_TYPES, dims_of, nan_hits, not_empty, reduced_shape, sum, to_index
 from .views import reshape, wrap_dim
 

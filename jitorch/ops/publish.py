@@ -17,7 +17,7 @@ def publish(name: str, function, *, inplace: bool = True, method: bool = True, p
         if not hasattr(input, "_meta"):
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         result = function(input)
-        return result if out is None else write_out(out, result)
+        return finish(result, out)
 
     with_out.__name__ = with_out.__qualname__ = name
     with_out.__doc__ = function.__doc__ or f"Elementwise `{name}`, as `torch.{name}`."
@@ -56,6 +56,11 @@ def keep_old_value(node, x) -> None:
             for i in range(0, len(saved), 3)
             for part in ((old, old._storage, old._storage.version) if saved[i] is x else saved[i : i + 3])
         )
+
+
+def finish(result, out):
+    """What a function with `out=` returns: the result, or `out`, which it is written into."""
+    return result if out is None else write_out(out, result)
 
 
 def write_out(out, result):

@@ -21,11 +21,12 @@ from ..graph.ir import broadcast
 from ..graph.record import Meta, count, local, no_trace
 from ..tensor import assign, check_writable, from_array, validate
 from . import philox
-from .arithmetic import finish, operand
+from .arithmetic import operand
 from .creation import dtype_of
 from .dispatch import METHODS, PUBLIC, Mapped, Op, apply, maps
 from .elementwise import where_of, zeros_of
 from .promotion import to_value
+from .publish import finish
 from .views import sizes
 
 DEFAULT_SEED = 67280421310721

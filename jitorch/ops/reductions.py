@@ -12,9 +12,10 @@ from .. import dtypes
 from ..autograd.node import state
 from ..dtypes import FLOAT, bool_, int64
 from ..graph.record import Meta, count
-from .arithmetic import finish, operand
+from .arithmetic import operand
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import FUNCTIONS, where_of
+from .publish import finish
 from .strided import as_strided_scatter
 from .views import narrow, reshape, sizes, wrap_dim
 

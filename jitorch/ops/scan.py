@@ -6,10 +6,9 @@ import numpy as np
 
 from ..dtypes import BOOL, FLOAT, int64
 from ..graph.record import Meta
-from .arithmetic import finish
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import FUNCTIONS, where_of
-from .publish import inplace_of
+from .publish import finish, inplace_of
 from .reductions import RETURN_TYPES, accumulated, shifted
 from .views import narrow, wrap_dim
 

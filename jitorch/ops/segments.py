@@ -9,10 +9,9 @@ import numpy as np
 from ..dtypes import FLOAT, int64
 from ..graph.record import Meta
 from ..tensor import from_array
-from .arithmetic import finish
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import where_of
-from .publish import needs_tensor
+from .publish import finish, needs_tensor
 from .reductions import named, vector_norm
 from .views import narrow, reshape, unsqueeze, wrap_dim
 

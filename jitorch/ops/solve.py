@@ -14,7 +14,8 @@ from ..tensor import from_array
 from .contraction import matmul
 from .dispatch import PUBLIC, Op, apply
 from .masks import masked_fill
-from .matrices import LinAlgError, at_element, check_matrix, check_square, each, finish, mH, mT
+from .matrices import LinAlgError, at_element, check_matrix, check_square, each, mH, mT
+from .publish import finish
 from .reductions import named
 from .views import expand, reshape, unsqueeze
 

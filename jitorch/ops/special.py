@@ -8,13 +8,13 @@ import numpy as np
 
 from ..dtypes import INT, int32
 from ..graph.record import Meta
-from .arithmetic import finish, publish_binary, two_operands
+from .arithmetic import publish_binary, two_operands
 from .binary import as_tensor_of
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .elementwise import FUNCTIONS, define, where_of
 from .formulas import scipy_function
 from .promotion import array_meta, promoted
-from .publish import inplace_of, needs_tensor, publish
+from .publish import finish, inplace_of, needs_tensor, publish
 
 FUNCTION: dict = {}  # name in jitorch.special -> function
 ROOT2, ROOT2PI = math.sqrt(2), math.sqrt(2 * math.pi)

@@ -15,7 +15,8 @@ from .contraction import matmul
 from .dispatch import PUBLIC, Op, apply
 from .factorizations import qr
 from .indexing import filled
-from .matrices import LinAlgError, check_matrix, check_square, each, finish, mH
+from .matrices import LinAlgError, check_matrix, check_square, each, mH
+from .publish import finish
 from .reductions import named
 from .solve import solve_op
 from .views import diagonal, expand, reshape, unsqueeze
