@@ -27,7 +27,7 @@ from .dtypes import (
     uint8,
 )
 from .graph.record import Size
-from .layouts import channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided
+from .layouts import channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, sparse_coo, strided
 from .tensor import Tensor, attach_methods, from_numpy, tensor
 from . import autograd
 from .ops import families
@@ -58,7 +58,7 @@ def trace(input, *args, **kwargs):
 # Imported when first asked for, so that `import jitorch` stays fast.
 LAZY = frozenset(
     "nn optim utils linalg fft masked signal func random special cuda jit amp backends version compiler testing distributed multiprocessing types cpu "
-    "serialization mps xpu accelerator distributions".split()
+    "serialization sparse mps xpu accelerator distributions".split()
 )
 LAZY_NAMES = {
     "vmap": "func", "save": "serialization", "load": "serialization", "set_printoptions": "printing", "compile": "tracing", "as_torch": "alias",
@@ -83,6 +83,6 @@ def __getattr__(name: str):
 
 __all__ = ["Size", "Tensor", "autograd", "bool", "config", "contiguous_format", "device", "dtype", "enable_grad", "float32", "float64", "from_numpy",
            "get_default_dtype", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "no_grad",
-           "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "strided", "tensor", "uint8",
+           "preserve_format", "promote_types", "set_default_dtype", "set_grad_enabled", "sparse_coo", "strided", "tensor", "uint8",
            "bfloat16", "complex64", "complex128", "float16", "channels_last", "channels_last_3d", "layout", "memory_format",
            "double", "float", "int", "long", "short"]

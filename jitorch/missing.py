@@ -9,7 +9,7 @@ OUT = "It is not planned"
 LATER = "It is planned"
 # what a name is about -> whether it is to come, and what to use instead
 ABOUT: list[tuple[str, str]] = [
-    (r"sparse|to_coo|csr|csc|bsr|bsc|coalesce|smm|spmm|hsmm", f"{OUT}: sparse layouts are out of scope. Use dense tensors, index_add or embedding."),
+    (r"sparse|to_coo|csr|csc|bsr|bsc|coalesce|smm|spmm|hsmm", f"{OUT}: sparse layouts are out of scope, but for sparse_coo_tensor and to_sparse."),
     (r"quant|qint|quint|q_scale|q_zero|q_per|int_repr|fbgemm|per_channel|per_tensor", f"{OUT}: quantised tensors are out of scope."),
     (r"nested|jagged", f"{OUT}: nested tensors are out of scope. Pad, or use nn.utils.rnn.pack_padded_sequence."),
     (r"cudnn|miopen|mkldnn|mps|xpu|mtia|vulkan|hip|npu|nccl", f"{OUT}: it belongs to another backend of PyTorch's."),

@@ -69,6 +69,25 @@ def tensor_repr(t) -> str:
     return text if prefix == "tensor(" or not is_parameter(t) else f"Parameter({text})"
 
 
+def sparse_repr(t) -> str:
+    """The same of a sparse tensor: its places and its entries."""
+    parts = []
+    for name, part in (("indices", t._indices()), ("values", t._values().detach())):
+        values = part._array().astype(np.float32) if part.dtype in dtypes.HALVES else part._array()
+        body = array_text(values, len(f"tensor({name}=tensor(")) if values.size else f"[], size={tuple(values.shape)}"
+        parts.append(f"{name}=tensor({body})")
+    default = dtypes.get_default_dtype()
+    last = [f"size={tuple(t.shape)}", f"nnz={t._nnz()}"]
+    if t.dtype not in (default, default.to_complex(), dtypes.int64, dtypes.bool_):
+        last.append(f"dtype={t.dtype}")
+    last.append(f"layout={t.layout}")
+    if t.grad_fn is not None:
+        last.append(f"grad_fn=<{t.grad_fn.name()}>")
+    elif t.requires_grad:
+        last.append("requires_grad=True")
+    return "tensor(" + ",\n       ".join([*parts, ", ".join(last)]) + ")"
+
+
 def is_parameter(t) -> bool:
     return any(c.__name__ == "Parameter" for c in type(t).__mro__)
 

@@ -22,6 +22,7 @@ from . import dtypes
 from .device import check as check_device
 from .device import device
 from .graph.record import Meta, Size, Storage, contiguous_strides, stored
+from .layouts import layout
 from .pickles import Call, Global, Persistent, Reader, Writer
 from .tensor import Tensor
 
@@ -47,6 +48,8 @@ CLASS_OF = {d: name for name, d in STORAGE_CLASSES.items()}
 UNSUPPORTED = ("UntypedStorage",)
 REBUILD_TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
 REBUILD_PARAMETER = Global("torch._utils", "_rebuild_parameter")
+REBUILD_SPARSE = Global("torch._utils", "_rebuild_sparse_tensor")
+LAYOUT = Global("torch.serialization", "_get_layout")
 DAMAGE = (  # what reading a damaged or forged file can raise
     zipfile.BadZipFile,
     struct.error,
@@ -127,6 +130,8 @@ def in_file(obj: Any, storages: dict[Storage, str]) -> Global | Call | Persisten
         return Global("torch", obj.name)
     if isinstance(obj, Size):
         return Call(Global("torch", "Size"), (tuple(obj),))
+    if isinstance(obj, layout):
+        return Call(LAYOUT, (repr(obj),))
     if isinstance(obj, device):
         return Call(Global("torch", "device"), (obj.type,) if obj.index is None else (obj.type, obj.index))
     return None
@@ -135,6 +140,8 @@ def in_file(obj: Any, storages: dict[Storage, str]) -> Global | Call | Persisten
 def tensor_in_file(t: Tensor, storages: dict[Storage, str]) -> Call:
     if is_parameter(t):
         return Call(REBUILD_PARAMETER, (t.detach(), t.requires_grad, OrderedDict()))
+    if t.is_sparse:
+        return Call(REBUILD_SPARSE, (t.layout, (t._indices(), t._values().detach(), t.shape, t.is_coalesced())))
     m = t._meta
     return Call(
         REBUILD_TENSOR, (t._storage, m.offset, tuple(m.shape), tuple(m.strides), t.requires_grad, OrderedDict())
@@ -246,6 +253,8 @@ class Archive:
         makers: dict[Global, Callable] = {
             REBUILD_TENSOR: rebuild_tensor,
             REBUILD_PARAMETER: rebuild_parameter,
+            REBUILD_SPARSE: rebuild_sparse,
+            LAYOUT: str,
             Global("torch", "Size"): Size,
             Global("torch", "device"): device,
         }
@@ -321,6 +330,15 @@ def rebuild_parameter(data: Any, requires_grad: Any, hooks: Any) -> Tensor:
     from .nn.parameter import Parameter
 
     return Parameter(data, bool(requires_grad))
+
+
+def rebuild_sparse(kind: Any, data: Any) -> Tensor:
+    from .ops.sparse import sparse_coo_tensor
+
+    if kind != "torch.sparse_coo":
+        raise UnpicklingError(f"tensors of the layout {kind} are not supported: save them as dense or sparse_coo tensors")
+    indices, values, size, *coalesced = data
+    return sparse_coo_tensor(indices, values, size, is_coalesced=bool(coalesced and coalesced[0]))
 
 
 def unsupported(kind: str, *_: Any) -> Any:

@@ -36,6 +36,7 @@ class Tensor:
     _post_hooks: list | None = None
     _retains = False
     _copied_view = False        # a copy of what PyTorch would share (see ops/complex.py)
+    is_sparse = False
     grad: Tensor | None = None
     name: str | None = None
     __array_priority__ = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 import heapq
 
 from ..graph.record import local
-from .node import GradNode, edge_of, state
+from .node import GradNode, edge_of, sparse_used, state
 from .replay import Note, again
 
 
@@ -190,7 +190,9 @@ def fitted(g, meta):
 
 def deposit(leaf, g, taken: set) -> None:
     """Accumulate into `.grad`. A gradient that others may hold too is copied first."""
-    if leaf.grad is None:
+    if sparse_used and (g.is_sparse or (leaf.grad is not None and leaf.grad.is_sparse)):
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
+    elif leaf.grad is None:
         if not state.enabled:
             if g._rg:
                 g = g.detach()

@@ -28,6 +28,7 @@ class _State(threading.local):
 
 state = _State()
 anomaly_used: list[bool] = []      # not empty once anomaly mode was turned on in any thread: spares others the question
+sparse_used: list[bool] = []       # the same of sparse tensors
 
 
 class Entry:

@@ -32,22 +32,32 @@ def category(x) -> int:
     return x._meta.dtype.category if hasattr(x, "_meta") else dtypes.of_number(x).category
 
 
-def scaled(other, alpha, input):
-    """alpha * other, checked as PyTorch does."""
+def weighted(name: str, input, other, alpha):
+    """The entry `name` of input and alpha * other: in the dtype of the result, and in half precision rounded once, but for alpha itself. Checked
+    as PyTorch does.
+    """
+    entry = FUNCTIONS[name]
     if alpha.__class__ is int and alpha == 1:
-        return other
+        return entry(input, other)
     if isinstance(alpha, bool) and max(category(input), category(other)) != BOOL:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and max(category(input), category(other)) < FLOAT:
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if isinstance(alpha, complex) and max(category(input), category(other)) <= FLOAT:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
     if hasattr(alpha, "_meta"):
         alpha = alpha.item()
-    if hasattr(other, "_meta") and other.dtype.category == BOOL:        # alpha has no say in the dtype of the result
-        if category(input) == BOOL:
-            return FUNCTIONS["logical_and"](other, bool(alpha))
-        if hasattr(input, "_meta"):
-            other = other.to(dtypes.result_type((input._meta, other._meta)))
-    return FUNCTIONS["mul"](other, operand(alpha)) if hasattr(other, "_meta") else other * alpha
+    if not hasattr(other, "_meta"):
+        return entry(input, other * alpha)
+    if hasattr(input, "_meta"):
+        result = dtypes.result_type((input._meta, other._meta))
+        if result.category == BOOL:
+            return entry(input, FUNCTIONS["logical_and"](other, bool(alpha)))
+        if result in dtypes.HALVES:
+            alpha = float(np.asarray(alpha, result.np))
+            return weighted(name, input.to(dtypes.float32), other.to(dtypes.float32), alpha).to(result)
+        other = other.to(result)
+    return entry(input, FUNCTIONS["mul"](other, operand(alpha)))
 
 
 # -- add, sub, mul, div ------------------------------------------------------------------------------------------------
@@ -58,7 +68,7 @@ def add(input, other, *, alpha=1, out=None):
     >>> torch.add(torch.tensor([1, 2]), 10, alpha=2)
     tensor([21, 22])
     """
-    return finish(FUNCTIONS["add"](operand(input, "add"), scaled(operand(other, "add"), alpha, input)), out)
+    return finish(weighted("add", operand(input, "add"), operand(other, "add"), alpha), out)
 
 
 def sub(input, other, *, alpha=1, out=None):
@@ -66,12 +76,12 @@ def sub(input, other, *, alpha=1, out=None):
     input, other = operand(input, "sub"), operand(other, "sub")
     if category(other) == BOOL and hasattr(other, "_meta"):
         alpha = 1           # it raises
-    return finish(FUNCTIONS["sub"](input, scaled(other, alpha, input)), out)
+    return finish(weighted("sub", input, other, alpha), out)
 
 
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
-    return FUNCTIONS["sub"](operand(other, "rsub"), scaled(input, alpha, other))
+    return weighted("sub", operand(other, "rsub"), input, alpha)
 
 
 def mul(input, other, *, out=None):

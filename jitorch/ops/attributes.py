@@ -82,7 +82,6 @@ METHODS.update(
     mH=property(lambda self: matrices_transposed(self).conj()),
     H=property(lambda self: matrix_transposed(self).conj()),
     is_cuda=property(lambda self: False),
-    is_sparse=property(lambda self: False),
     is_quantized=property(lambda self: False),
     is_meta=property(lambda self: False),
     is_cpu=property(lambda self: True),

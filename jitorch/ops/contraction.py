@@ -688,5 +688,18 @@ def inplace(name: str, function):
     METHODS[name] = method
 
 
-for _product in (addmm, addmv, addr, baddbmm, addbmm):
+for _product in (addmm, addmv, addr, baddbmm):
     inplace(_product.__name__ + "_", _product)
+
+
+def addbmm_(self, batch1, batch2, *, beta=1, alpha=1):
+    """In-place form of `addbmm`. Alone among its kin it enlarges a tensor that is broadcast, as PyTorch does."""
+    from ..tensor import assign
+
+    result = addbmm(self, batch1, batch2, beta=beta, alpha=alpha)
+    if result.shape != self.shape:
+        METHODS["resize_"](self, result.shape)
+    return assign(self, result)
+
+
+METHODS["addbmm_"] = addbmm_

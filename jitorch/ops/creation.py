@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, layouts
 from ..device import check as check_device
 from ..dtypes import FLOAT, INT, float32, float64, int64
 from ..graph.record import Meta
@@ -72,6 +72,7 @@ def filler(name: str, value: int):
             size = (more.pop("size"),)
         if more:
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(more))}'")
+        check_strided(layout)
         default = dtypes.get_default_dtype() if out is None else out.dtype
         return make_full(sizes(size), value, dtype_of(dtype, default), device, requires_grad, out)
 
@@ -85,6 +86,7 @@ def filler(name: str, value: int):
         memory_format=None,
         pin_memory=False,
     ):
+        check_strided(layout, input)
         return make_full(input.shape, value, dtype_of(dtype, input.dtype), device, requires_grad)
 
     def make_new(
@@ -92,6 +94,7 @@ def filler(name: str, value: int):
     ):
         if "size" in more:
             size = (more["size"],)
+        check_strided(layout)
         return make_full(sizes(size), value, dtype_of(dtype, self.dtype), device, requires_grad)
 
     make.__name__, make_like.__name__, make_new.__name__ = name, name + "_like", "new_" + name
@@ -103,6 +106,12 @@ def filler(name: str, value: int):
 
 for _name, _value in (("zeros", 0), ("ones", 1), ("empty", 0)):
     filler(_name, _value)
+
+
+def check_strided(layout, like=None) -> None:
+    """NotImplementedError where a sparse tensor of numbers is asked for."""
+    if layout not in (None, layouts.strided) or (like is not None and like.is_sparse):
+        raise NotImplementedError("this makes dense tensors only: give a dense one, or make a sparse one with sparse_coo_tensor or to_sparse")
 
 
 def number_of(value, name: str):
@@ -136,6 +145,7 @@ def full_like(
     pin_memory=False,
 ):
     """A tensor of input's sizes and dtype filled with a number."""
+    check_strided(layout, input)
     return make_full(
         input.shape, number_of(fill_value, "full_like"), dtype_of(dtype, input.dtype), device, requires_grad
     )

@@ -100,7 +100,8 @@ def embedding(
 ):
     """Rows of `weight` (count, width) at `input`: (..., width), as `torch.nn.functional.embedding`.
 
-    padding_idx: a row that gets no gradient. max_norm: rows in use are first scaled down, in place, to this norm.
+    padding_idx: a row that gets no gradient. sparse: the gradient of `weight` is a sparse tensor of the rows in use.
+    max_norm: rows in use are first scaled down, in place, to this norm.
     Raises IndexError out of range.
 
     >>> import jitorch as torch
@@ -117,6 +118,12 @@ def embedding(
     check_index(input, rows, 0, message=OUTSIDE, negative=False)
     if max_norm is not None:
         renormalise(weight, input, max_norm, norm_type)
+    if sparse and weight.requires_grad:
+        if scale_grad_by_freq:
+            raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+        from .sparse import embedding_with_sparse_gradient
+
+        return embedding_with_sparse_gradient(weight, input, padding_idx)
     if scale_grad_by_freq:
         counts = np.bincount(input._array().reshape(-1), minlength=rows)
         weight = scale_gradient(weight, from_array((1 / np.maximum(counts, 1)).astype(weight.dtype.np).reshape(-1, 1)))
@@ -175,6 +182,8 @@ def embedding_bag(
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
+    if mode == "max" and sparse:
+        raise ValueError("max mode does not support sparse weights")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
@@ -210,7 +219,7 @@ def embedding_bag(
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
     indices = reshape(input, (input._meta.numel,))
-    rows = embedding(indices, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    rows = embedding(indices, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     if per_sample_weights is not None:
         rows = rows * reshape(per_sample_weights, (indices.shape[0], 1))
     counted = np.ones(len(owner), bool)

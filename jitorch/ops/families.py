@@ -34,6 +34,7 @@ from . import (
     scan,
     segments,
     solve,
+    sparse,
     special,
     spectral,
     strided,

@@ -22,7 +22,7 @@ from ..graph.record import Meta, count, local, no_trace
 from ..tensor import assign, check_writable, from_array, validate
 from . import philox
 from .arithmetic import operand
-from .creation import dtype_of
+from .creation import check_strided, dtype_of
 from .dispatch import METHODS, PUBLIC, Mapped, Op, apply, maps
 from .elementwise import where_of, zeros_of
 from .promotion import to_value
@@ -303,6 +303,7 @@ def sized(name: str, draw, doc: str):
         pin_memory=False,
     ):
         check_device(device)
+        check_strided(layout, input)
         return made(draw(tuple(input.shape), dtype_of(dtype, input.dtype), generator), requires_grad, None)
 
     function.__name__, like.__name__ = name, name + "_like"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -24,9 +25,18 @@ def histogram_infer(x, *args):
 
 
 def histogram_reference(x, *args):
+    """Bins are closed at the left, the last one at both ends. Edges needn't be in order: nothing lies between a larger and a smaller one."""
     *edges, weight, density = args
-    flat = None if weight is None else weight.reshape(-1)
-    return np.histogramdd(x.reshape(-1, len(edges)), edges, weights=flat, density=bool(density))[0]
+    points = x.reshape(-1, len(edges))
+    inside = np.all([(p >= e[0]) & (p <= e[-1]) for p, e in zip(points.T, edges, strict=True)], axis=0)
+    bins = [np.minimum(np.searchsorted(e, p[inside], "right"), len(e) - 1) - 1 for p, e in zip(points.T, edges, strict=True)]
+    counts = np.zeros([len(e) - 1 for e in edges], x.dtype)
+    np.add.at(counts, tuple(bins), 1 if weight is None else weight.reshape(-1)[inside])
+    if density:
+        volumes = functools.reduce(np.multiply.outer, [np.diff(e) for e in edges])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            counts = counts / counts.sum() / volumes
+    return counts
 
 
 histogram_op = Op("_histogramdd", infer=histogram_infer, reference=histogram_reference)

@@ -6,7 +6,7 @@ from .families import METHODS, OPS, PUBLIC
 
 KERNEL, CALL, COMPOSED = "kernel", "call", "composed"
 LEFT_OUT = [
-    ("Sparse tensors: `sparse_*`, `to_sparse`, `SparseAdam`, CSR and its kin", "use dense tensors, `index_add`, embeddings"),
+    ("CSR, CSC and blocked sparse tensors; of COO tensors all but what embeddings and products with graphs need", "use dense tensors, `index_add`, embeddings"),
     ("Quantised tensors: `quantize_*`, `q_*`, `fake_quantize_*`", ""),
     ("Nested tensors", "pad, or use packed sequences"),
     ("`float8`, `uint16` to `uint64`, `complex32` (`chalf`)", "`float16`, `bfloat16`, `complex64`, `complex128` are there"),

@@ -63,6 +63,20 @@ FUNCTIONS["clamp_backward"] = define(
 )
 
 
+def lerp_reference(a, z, w):
+    """From the nearer end; product and sum are rounded once, as in PyTorch: the last bit counts in long averages."""
+    near = np.abs(w) < 0.5
+    factor, end = np.where(near, w, w - 1), np.where(near, a, z)
+    if a.dtype == np.float32:
+        return factor.astype(np.float64) * (z - a) + end
+    return factor * (z - a) + end
+
+
+def lerp_expression(b, a, z, w):
+    near = b.map("abs", w) < 0.5
+    return b.map("fma", b.where(near, w, w - 1), z - a, b.where(near, a, z))
+
+
 def lerp_slope(c, g):
     w = c.input(2)
     return (
@@ -74,8 +88,8 @@ def lerp_slope(c, g):
 
 FUNCTIONS["lerp"] = define(
     "lerp",
-    lambda a, z, w: np.where(np.abs(w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)),
-    lambda b, a, z, w: b.where(b.map("abs", w) < 0.5, a + w * (z - a), z - (z - a) * (1 - w)),
+    lerp_reference,
+    lerp_expression,
     lerp_slope,
     saves="012",
     promote="floating",

@@ -7,6 +7,7 @@ from .large import LAMB, Muon
 from .lbfgs import LBFGS
 from .optimizer import Optimizer
 from .sgd import ASGD, SGD, Rprop
+from .sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -25,6 +26,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
     "lr_scheduler",
 ]
 

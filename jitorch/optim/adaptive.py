@@ -71,6 +71,16 @@ class Adagrad(Rule):
             rows.setdefault(step, []).append((p, p.grad, state["sum"]))
         self._apply(group, summed_rule, flags_of(group, "maximize"), rows)
 
+    def _update_sparse(self, group, p, grad) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        state = self.state[p]
+        size, eps, _ = self._numbers(group, self._advance(group, state))
+        grad = grad.coalesce()
+        at, g, total = grad._at(), grad.values(), state["sum"]
+        total.index_put_(at, g * g, accumulate=True)
+        p.index_put_(at, g / (total[at].sqrt() + eps) * -size, accumulate=True)
+
     def _numbers(self, group, step) -> tuple:
         size = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
         return size, group["eps"], float(group["weight_decay"])

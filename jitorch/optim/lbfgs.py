@@ -152,7 +152,7 @@ class LBFGS(Optimizer):
 
     def _flat_grad(self) -> Tensor:
         return jitorch.cat(
-            [jitorch.zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.reshape(-1) for p in self._params]
+            [jitorch.zeros(p.numel(), dtype=p.dtype) if p.grad is None else p.grad.to_dense().reshape(-1) for p in self._params]
         )
 
     def _move(self, t: float, direction: Tensor) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import jitorch
 
 from ..autograd import enable_grad
+from ..autograd.node import sparse_used
 from ..changes import Members, State, States, changed, put
 from ..graph.record import flush, local
 from ..nn.modules.hooks import HookHandle, HookTable
@@ -338,10 +339,22 @@ class Rule(Optimizer):
         tape.differentiates, tape.numbers_change = bool(self.defaults.get("differentiable")), True
         try:
             for group in self.param_groups:
-                self._update(group)
+                self._update(self._without_sparse(group) if sparse_used else group)
         finally:
             tape.differentiates, tape.numbers_change = was
         return loss
+
+    def _without_sparse(self, group: dict[str, Any]) -> dict[str, Any]:
+        """Update the parameters with sparse gradients. Returns the group of the others."""
+        few = [p for p in group["params"] if p.grad is not None and p.grad.is_sparse]
+        for p in few:
+            self._update_sparse(group, p, -p.grad if group.get("maximize") else p.grad)
+        return {**group, "params": [p for p in group["params"] if all(p is not q for q in few)]} if few else group
+
+    def _update_sparse(self, group: dict[str, Any], p: Tensor, grad) -> None:
+        """Update a parameter in the places that its sparse gradient has. RuntimeError where the optimizer has no rule for that."""
+        name = type(self).__name__
+        raise RuntimeError(f"{name} does not support sparse gradients" + (", please consider SparseAdam instead" if name.startswith("Adam") else ""))
 
     def _advance(self, group: dict[str, Any], state: dict[str, Any]):
         """Move the counts of a parameter's state on by one step. Returns what `_numbers` needs to know of them."""

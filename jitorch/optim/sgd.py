@@ -84,6 +84,18 @@ class SGD(Rule):
             if rows:
                 self._apply(group, plain_rule if momentum == 0 else momentum_rule, flags, {at: rows})
 
+    def _update_sparse(self, group, p, grad) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("SGD: weight_decay is not compatible with sparse gradients")
+        momentum = group["momentum"]
+        if momentum:
+            state = self.state[p]
+            buffer = state.get("momentum_buffer")
+            buffer = grad.clone() if buffer is None else buffer * momentum + grad * (1 - group["dampening"])
+            state["momentum_buffer"] = buffer = buffer.coalesce()
+            grad = grad + buffer * momentum if group["nesterov"] else buffer
+        p.index_put_(grad._at(), grad._values() * -number(group["lr"]), accumulate=True)
+
     def _numbers(self, group, at) -> tuple:
         lr, decay, momentum = number(group["lr"]), number(group["weight_decay"]), group["momentum"]
         return (lr, decay) if momentum == 0 else (lr, decay, momentum, 1.0 - group["dampening"] if at == "later" else 1.0)

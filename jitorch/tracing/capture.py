@@ -330,7 +330,9 @@ class Session:
         for i, t in enumerate(self.tensors):
             self.know(t._storage, ("own", i))
         for i, g in enumerate(self.grads):
-            if g is not None:
+            if g is not None and g.is_sparse:
+                self.fail("a gradient is sparse")
+            elif g is not None:
                 self.know(g._storage, ("grad", i))
         self.counts = [(s, o, [s.get(k) for k in o.counts], tuple(s)) for o in world.optimizers for s in o.state.values() if isinstance(s, dict)]
         self.schedules = [(s, dict(s.__dict__)) for s in world.schedulers]

@@ -57,6 +57,9 @@ def flatten(x: Any, tensors: list[Tensor], objects: list) -> Any:
         tensors.append(x)
         state = x.__dict__
         if len(state) > 2 and not OWN.issuperset(state):
+            if x.is_sparse:
+                objects.append(tensors.pop())
+                return ("sparse", id(x))
             return (*key_of(x), *[(k, flatten(v, tensors, objects)) for k, v in state.items() if k not in OWN])
         return key_of(x)
     kind = type(x)

@@ -248,6 +248,8 @@ class World:
 
     # -- kinds of values -------------------------------------------------------------------------------------------
     def visit_tensor(self, t: Tensor, name: str) -> None:
+        if t.is_sparse:
+            return self.fail(f"{name} is a sparse tensor")
         self.tensors.append(t)
         t.requires_grad     # noqa: B018  (a view learns of its base's history)
         self.watch("tensor", t, None, facts_of(t), name, announced=True)

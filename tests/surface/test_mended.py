@@ -175,3 +175,59 @@ def test_capsules():
     y = from_dlpack(to_dlpack(x))
     x[0] = 5
     assert y.tolist() == [5.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("tier", ["reference", "compiled"])
+def test_lerp_rounds_as_pytorch_does(tier):
+    numbers = np.random.default_rng(0)
+    a, z = (numbers.standard_normal(1000).astype("float32") for _ in range(2))
+    with jitorch.config.using(tier=tier):
+        for weight in (0.05, 0.3, 0.5, 0.95, -0.7):
+            ours = jitorch.tensor(a).lerp(jitorch.tensor(z), weight)
+            assert (ours.numpy() == torch.tensor(a).lerp(torch.tensor(z), weight).numpy()).all()
+
+
+def test_muon_follows_pytorch_to_the_last_bit():
+    """Its products are rounded to bfloat16: one last bit of the average before them would be seen."""
+    start = np.random.default_rng(2).standard_normal((5, 3)).astype("float32")
+    gradients = np.random.default_rng(3).standard_normal((20, 5, 3)).astype("float32")
+
+    def run(t):
+        p = t.nn.Parameter(t.tensor(start))
+        optimizer = t.optim.Muon([p], lr=0.05)
+        for g in gradients:
+            p.grad = t.tensor(g)
+            optimizer.step()
+        return p.detach().numpy()
+
+    np.testing.assert_allclose(run(jitorch), run(torch), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kinds", [("float32", "bfloat16"), ("float32", "int8"), ("bfloat16", "bfloat16"), ("int64", "int8"), ("float16", "float16")])
+def test_alpha_is_multiplied_in_the_dtype_of_the_result(kinds):
+    numbers = np.random.default_rng(4)
+    x, y = numbers.standard_normal(200) * 3, numbers.standard_normal(200) * 30
+    alpha = 0.3 if "float" in kinds[0] else 100
+    for name in ("add", "sub", "rsub"):
+        both = []
+        for t in (torch, jitorch):
+            a, b = (t.tensor(v).to(getattr(t, kind)) for v, kind in zip((x, y), kinds, strict=True))
+            both.append(getattr(t, name)(*((b, a) if name == "rsub" else (a, b)), alpha=alpha).to(t.float64).numpy())
+        if kinds[0] != "float32":       # the last few elements of halves are rounded once more in PyTorch
+            assert np.mean(both[0] != both[1]) <= (0.03 if "16" in kinds[0] else 0)
+        np.testing.assert_allclose(both[1], both[0], rtol=1e-2 if "16" in kinds[0] else 1e-6, atol=1e-6)
+
+
+def test_edges_of_bins_out_of_order_hold_nothing():
+    x = np.random.default_rng(0).standard_normal((30, 2)).astype("float32")
+    x[3, 0], x[4, 1] = np.nan, 9.0
+    for density in (False, True):
+        for edges in ([[-1.0, 1.0, 0.0], [-2.0, 0.0, 2.0]], [[-1.0, 0.0, 0.5, 2.0], [-0.5, 9.0]]):
+            hist = [np.asarray(t.histogramdd(t.tensor(x), [t.tensor(e) for e in edges], density=density).hist) for t in (torch, jitorch)]
+            np.testing.assert_allclose(hist[1], hist[0], rtol=1e-6)
+
+
+def test_addbmm_in_place_enlarges():
+    for t in (torch, jitorch):
+        x = t.ones(1)
+        assert x.addbmm_(t.ones(2, 2, 3), t.ones(2, 3, 1)) is x and x.tolist() == [[7.0], [7.0]]

@@ -68,6 +68,7 @@ ARITHMETIC = {
     "hypot": ("select((fabs({0}) == {inf}) | (fabs({1}) == {inf}), {inf}, as_f32(sqrt(as_f64({0}) * as_f64({0}) + as_f64({1}) * as_f64({1}))))",
               None, None),
     "sqrt": ("sqrt({0})", None, None),
+    "fma": ("fma({0}, {1}, {2})", None, None),
     "and": (None, "{0} & {1}", "{0} & {1}"),
     "or": (None, "{0} | {1}", "{0} | {1}"),
     "xor": (None, "{0} ^ {1}", "{0} ^ {1}"),

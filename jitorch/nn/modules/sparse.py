@@ -47,8 +47,8 @@ class _Table(Module):
 class Embedding(_Table):
     """Rows of a table (num_embeddings, embedding_dim): indices (*) to vectors (*, embedding_dim).
 
-    The row padding_idx starts at zero and gets no gradient. sparse=True is accepted; the gradient is dense all the
-    same. Raises AssertionError for a padding_idx out of range.
+    The row padding_idx starts at zero and gets no gradient. sparse: the table's gradient is a sparse tensor of the rows
+    in use (for SparseAdam, SGD and Adagrad). Raises AssertionError for a padding_idx out of range.
 
     >>> import jitorch as torch
     >>> torch.nn.Embedding(10, 3)(torch.tensor([[1, 2], [4, 9]])).shape
