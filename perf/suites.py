@@ -639,6 +639,16 @@ def main(argv: list[str] | None = None, program: str = "python -m perf.suites") 
         picked, absent = peers.pick(options.peers, options.quick)
     except ValueError as error:
         parser.error(str(error))
+    for option, number in (("--seconds", options.seconds), ("--compile-seconds", options.compile_seconds)):
+        if number is not None and not number >= 0:
+            parser.error(f"{option}: at least 0")
+    for option, path in (("--json", options.json), ("--markdown", options.markdown)):
+        if path is not None and not path.is_dir():      # said before the measuring, not after it
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.open("ab").close()
+            except OSError as error:
+                parser.error(f"{option}: {error}")
     for text in absent:
         print(text)
     seconds = options.seconds or (QUICK_SECONDS if options.quick and not options.names else None)
@@ -647,6 +657,8 @@ def main(argv: list[str] | None = None, program: str = "python -m perf.suites") 
     results: dict[str, Any] = {"machine": machine(), "quick": options.quick, "peers": picked, "absent": absent, "suites": {}}
     for name in options.names or [name for name, suite in SUITES.items() if suite.quick or not options.quick]:
         run_suite(name, settings, results, options)
+    if not any(suite["rows"] for suite in results["suites"].values()):
+        parser.error(f"-k: no row has {options.only!r} in its name")
     return 0
 
 

@@ -60,9 +60,9 @@ def cache_info() -> None:
 @cache_app.command("clear")
 def cache_clear() -> None:
     """Remove every kernel from the cache; they are compiled again when needed."""
-    from ..kernels import cache
+    from .env import clear_cache
 
-    typer.echo(f"removed {cache.clear()} kernels from {cache.directory()}")
+    raise typer.Exit(clear_cache())
 
 
 @app.command(context_settings=OF_SCRIPT)

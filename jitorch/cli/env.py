@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -54,10 +55,26 @@ def show_cache() -> None:
 def cache_text() -> str:
     held = cache.info()
     if held["directory"] is None:
-        cache.warn_of_problems()
+        tell_of_problems()
         return "none: kernels are compiled anew in every process"
     kernels = f"{held['kernels']} kernel{'' if held['kernels'] == 1 else 's'}"
     return f"{held['directory']}: {kernels}, {held['bytes'] / 1e6:.1f} MB of at most {held['limit'] / 1e6:.0f} MB"
+
+
+def clear_cache() -> int:
+    """Remove the kernels. Returns the exit status: 1 where there is no cache."""
+    folder = cache.directory()
+    if folder is None:
+        tell_of_problems()
+        return 1
+    removed = cache.clear()
+    print(f"removed {removed} kernel{'' if removed == 1 else 's'} from {folder}")
+    return 0
+
+
+def tell_of_problems() -> None:
+    for line in cache.told():
+        print(line, file=sys.stderr)
 
 
 def version(package: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ def run_script(script: Path, args: Sequence[str]) -> int:
     """Run a script as `python script args` would, in this process. Returns its exit status.
 
     An exception that the script does not catch is printed as Python prints it, less the frames of this function and
-    of runpy, and gives status 1; KeyboardInterrupt gives 130.
+    of runpy, and gives status 1; KeyboardInterrupt gives 130. Where the reader of the output has gone (`| head`), the
+    script ends without a word: status 141, as a shell counts it.
     """
     before = sys.argv, list(sys.path)
     sys.argv = [str(script), *args]
@@ -34,6 +36,8 @@ def run_script(script: Path, args: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            return 141
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, "<frozen runpy>"):
             trace = trace.tb_next
@@ -41,6 +45,18 @@ def run_script(script: Path, args: Sequence[str]) -> int:
         return 1
     finally:
         sys.argv, sys.path[:] = before
+
+
+def nobody_reads() -> bool:
+    """Whether the reader of the standard output has gone; what is printed from then on is dropped."""
+    if not hasattr(select, "poll"):     # Windows
+        return False
+    output = select.poll()
+    output.register(1, 0)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return True
 
 
 def source_files(script: Path) -> dict[str, str]:

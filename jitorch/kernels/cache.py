@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,13 @@ def problem(kind: str, message: str) -> None:
             _problems.append(message)
 
 
+def told() -> Iterator[str]:
+    """What went wrong since the last call, a line each, which is then told."""
+    while _problems:
+        yield "jitorch: " + _problems.pop(0)
+
+
 def warn_of_problems() -> None:
     """Warn of what went wrong since the last call. Kept apart from where it went wrong, which may be another thread."""
-    while _problems:
-        warnings.warn("jitorch: " + _problems.pop(0), RuntimeWarning, stacklevel=3)
+    for text in told():
+        warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -36,7 +36,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...config import variable
+from ... import config
 from . import pool
 
 SPIN_MICROSECONDS = 40
@@ -363,7 +363,7 @@ def _make(wait: bool) -> Executor | None:
 
 
 def set_num_threads(n: int) -> None:
-    """The number of threads that run a program, the caller counted. Raises RuntimeError unless it is positive.
+    """The number of threads that run a program, the caller counted. RuntimeError unless it is from 1 to 1024.
 
     >>> before = get_num_threads()
     >>> set_num_threads(1)
@@ -374,6 +374,8 @@ def set_num_threads(n: int) -> None:
     global _num_threads
     if n < 1:
         raise RuntimeError(f"set_num_threads expects a positive integer, got {n}")
+    if n > config.MAX_THREADS:
+        raise RuntimeError(f"set_num_threads expects at most {config.MAX_THREADS} threads, got {n}")
     with _lock:
         changed = n != get_num_threads()
         _num_threads = n
@@ -392,12 +394,7 @@ def get_num_threads() -> int:
 
 @cache
 def _default_threads() -> int:
-    text = variable("JITORCH_NUM_THREADS")
-    if not text:
-        return available_cpus()
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"JITORCH_NUM_THREADS={text!r}: a positive integer expected")
-    return int(text)
+    return config.threads or available_cpus()
 
 
 def available_cpus() -> int:
