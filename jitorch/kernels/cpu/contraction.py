@@ -289,6 +289,7 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     else:
         source = panels.driver(s, t.rows, t.vectors, t.lanes)
         if words["packed_rows"][1] == 0:
+            words["along_rows"] = ("int", int(run_length([(d.size, d.a) for d in c.m]) != 1))
             parts["pack_a"], _ = packing([(d.size, d.a) for d in c.m], [(d.size, d.a) for d in c.k], s, 4, 0)
         if not in_place:
             along = [(d.size, d.b) for d in c.n]

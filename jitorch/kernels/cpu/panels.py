@@ -22,7 +22,7 @@ WORDS = (
     *("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "pack_a", "pack_b", "pieces", "finish"),
     *("scratch", "slots", "slot_count", "part", "panel", "column_panels", "tile_step", "tile_rows", "in_place"),
     *("shares", "share", "partial", "region", "blocks"),
-    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed", "packed_rows"),
+    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed", "packed_rows", "along_rows"),
 )
 BUFFERS = ("a", "b", "scratch", "result")
 TABLES = ("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "slots", "result_batch", "result_m", "result_n", "packed")
@@ -91,6 +91,9 @@ SLICES = """        start = begin
                     line, places = at(pb, j * length), at(packed, (wide // {lanes} - 1) * depth)
                     if in_place != 0:
                         line, places = at(b0, b_n[left + j]), at(b_k, start)
+                    later, further = line, places
+                    if along_rows != 0 and j == 0 and i + tall < height:      # of the next panel of a: a line of memory for each k
+                        later, further = at(a0, a_m[top + select(height - i < 2 * tall, height, i + 2 * tall) - 1]), at(a_k, start)
 {multiply}
                     if start + length == k and shares == 1 and not straight:
                         invoke(finish, own, address_of(tile), step, batch, top + i, have, left + j, cols, 0, 0)
@@ -151,7 +154,8 @@ def driver(suffix: str, rows: Sequence[int], vectors: int, lanes: int) -> str:
     names = [(r, v, f"panel_{r}_{v}") for r in rows for v in range(vectors, 0, -1)]
     kernels = [f'{name} = panelkernel("{suffix}", {r}, {v}, {lanes})\n' for r, v, name in names]
     multiply = [
-        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n    {name}(left_panel, line, places, tile, step, length, start - begin)"
+        f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n"
+        f"    {name}(left_panel, line, places, tile, step, length, start - begin, later, further)"
         for number, (r, v, name) in enumerate(names)
     ]
     body = "\n".join(" " * 20 + line for text in multiply for line in text.split("\n"))

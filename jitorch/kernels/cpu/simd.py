@@ -57,8 +57,18 @@ def fused(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Va
     return builder.call(function, [a, b, c])
 
 
-def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors: int, depth, add, of_a, of_b, place) -> None:
-    """The innermost loop of a matrix product, its rows * vectors accumulators in registers.
+def ask_for(builder: ir.IRBuilder, pointer: ir.Value) -> None:
+    """Have a line of memory brought near, without waiting for it."""
+    place = ir.IntType(8).as_pointer()
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [place, INDEX, INDEX, INDEX]), "llvm.prefetch.p0"
+    )
+    read, near, data = (ir.Constant(INDEX, n) for n in (0, 3, 1))
+    builder.call(function, [builder.bitcast(pointer, place), read, near, data])
+
+
+def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors: int, depth, add, of_a, of_b, place, ahead=None) -> None:
+    """The innermost loop of a matrix product, its rows * vectors accumulators in registers. ahead(k): memory to ask for meanwhile.
 
     of_a(k): where row r of a finds its element, as a function of r; of_b(k): a row of b; place(r, j): vector j of the
     tile's row r, which the sums are added to where `add` is not 0. depth is at least 1.
@@ -73,6 +83,8 @@ def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors
     k.add_incoming(zero, before)
     sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
     element, row = of_a(k), of_b(k)
+    if ahead is not None:
+        ask_for(builder, ahead(k))
     right = [load_lanes(builder, builder.gep(row, [ir.Constant(WORD, j * kind.count)]), kind) for j in range(vectors)]
     new = []
     for r in range(rows):
@@ -146,14 +158,14 @@ def panelkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
     element = ELEMENTS[suffix]
     pointer = types.CPointer(element)
 
-    def micro(typingctx, a, b, places, tile, step, depth, add):
+    def micro(typingctx, a, b, places, tile, step, depth, add, later, ahead):
         """tile (rows `step` apart) = a.T @ b, or += where `add` is not 0; depth is at least 1.
 
-        Row k of b lies at b + places[k]."""
+        Row k of b lies at b + places[k]. What lies at later + ahead[k] is asked for meanwhile."""
 
         def codegen(context, builder, sig, args):
             kind = ir.VectorType(context.get_value_type(element), lanes)
-            a, b, places, tile, step, depth, add = args
+            a, b, places, tile, step, depth, add, later, ahead = args
 
             def of_a(k: ir.Value) -> Any:
                 column = builder.gep(a, [builder.mul(k, ir.Constant(WORD, rows))])
@@ -167,10 +179,14 @@ def panelkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
                     tile, [builder.add(builder.mul(step, ir.Constant(WORD, r)), ir.Constant(WORD, j * lanes))]
                 )
 
-            register_tile(builder, kind, rows, vectors, depth, add, of_a, of_b, place)
+            def of_later(k: ir.Value) -> ir.Value:
+                return builder.gep(later, [builder.load(builder.gep(ahead, [k]))])
+
+            register_tile(builder, kind, rows, vectors, depth, add, of_a, of_b, place, of_later)
             return context.get_dummy_value()
 
-        return types.void(pointer, pointer, types.CPointer(int64), pointer, int64, int64, int64), codegen
+        table = types.CPointer(int64)
+        return types.void(pointer, pointer, table, pointer, int64, int64, int64, pointer, table), codegen
 
     micro.__name__ = micro.__qualname__ = f"panel_{suffix}_{rows}x{vectors * lanes}"
     return intrinsic(micro)

@@ -219,7 +219,7 @@ def product_kernel(c: Any, accesses: tuple, t: Any, slots: int, finish: tuple) -
     kernels = [f'{name} = panelkernel("{s}", {r}, {v}, {lanes})\n' for r, v, name in names]
     multiply = [
         f"{'elif' if number else 'if'} tall == {r} and wide == {v * lanes}:\n"
-        f"    {name}(at(factors, start * tall), lane, at(lines_of_patches, start), tile, step, length, start)"
+        f"    {name}(at(factors, start * tall), lane, at(lines_of_patches, start), tile, step, length, start, lane, at(lines_of_patches, start))"
         for number, (r, v, name) in enumerate(names)
     ]
     source = "".join(kernels) + PLAIN.format(zero="float32(0)") + KERNEL.format(
