@@ -45,6 +45,16 @@ def tracked(tree):
     return tree_map(track, tree)
 
 
+def tracked_at(numbers: tuple, args: tuple) -> list:
+    """The arguments, those with these numbers `tracked`. RuntimeError for a number that none has."""
+    inner = list(args)
+    for i in numbers:
+        if not -len(args) <= i < len(args):
+            raise RuntimeError(f"Got argnum={i}, but only {len(args)} positional inputs")
+        inner[i] = tracked(args[i])
+    return inner
+
+
 def for_each_slice(x):
     """A tensor of its own for each slice of the calls of vmap that are running."""
     if not maps.levels:
@@ -69,6 +79,15 @@ def gradients_of(output, xs: list, v=None) -> list:
     return [PUBLIC["zeros_like"](x) if g is None else g for x, g in zip(xs, found, strict=True)]
 
 
+def parted(name: str, output, has_aux: bool) -> tuple:
+    """(output, auxiliary), the latter None without has_aux. RuntimeError for what isn't such a pair with it."""
+    if not has_aux:
+        return output, None
+    if not (isinstance(output, tuple) and len(output) == 2):
+        raise RuntimeError(f"{name}: output of function f should be a tuple: (output, aux) if has_aux is True, but got {output}")
+    return output
+
+
 def grad_and_value(func, argnums=0, has_aux: bool = False):
     """A function that gives (gradient, value) of func in its argument argnums (or arguments, a tuple); with has_aux
     (gradient, (value, auxiliary)). RuntimeError unless func gives one number.
@@ -78,15 +97,8 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         with autograd.enable_grad(), nested() as outermost:
-            inner = list(args)
-            for i in numbers:
-                inner[i] = tracked(args[i])
-            output = func(*inner, **kwargs)
-            aux = None
-            if has_aux:
-                if not (isinstance(output, tuple) and len(output) == 2):
-                    raise RuntimeError(f"grad_and_value(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True, but got {output}")
-                output, aux = output
+            inner = tracked_at(numbers, args)
+            output, aux = parted("grad_and_value(f)(*args)", func(*inner, **kwargs), has_aux)
             if not is_tensor(output):
                 raise RuntimeError(f"Expected f to return a Tensor, but it returned {type(output)}")
             if output.ndim:
@@ -124,10 +136,7 @@ def vjp(func, *primals, has_aux: bool = False):
     """(func(*primals), a function that multiplies vectors shaped as its result with the Jacobian[, auxiliary])."""
     with autograd.enable_grad(), nested() as outermost:
         inner = tracked(primals)
-        output = func(*inner)
-        aux = None
-        if has_aux:
-            output, aux = output
+        output, aux = parted("vjp(f, *primals)", func(*inner), has_aux)
         outs, out_spec = tree_flatten(output)
         xs, spec = tree_flatten(inner)
 
@@ -145,10 +154,7 @@ def jvp(func, primals, tangents, *, strict: bool = False, has_aux: bool = False)
     """(func(*primals), the Jacobian times the tangents[, auxiliary]); by differentiating the backward pass."""
     with autograd.enable_grad(), nested() as outermost:
         inner = tracked(tuple(primals))
-        output = func(*inner)
-        aux = None
-        if has_aux:
-            output, aux = output
+        output, aux = parted("jvp(f, primals, tangents)", func(*inner), has_aux)
         outs, out_spec = tree_flatten(output)
         xs, _ = tree_flatten(inner)
         dummies = [for_each_slice(PUBLIC["zeros_like"](o)).detach().requires_grad_(True) for o in outs]
@@ -171,13 +177,8 @@ def jacrev(func, argnums=0, has_aux: bool = False, *, chunk_size=None, _prealloc
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         with autograd.enable_grad(), nested() as outermost:
-            inner = list(args)
-            for i in numbers:
-                inner[i] = tracked(args[i])
-            output = func(*inner, **kwargs)
-            aux = None
-            if has_aux:
-                output, aux = output
+            inner = tracked_at(numbers, args)
+            output, aux = parted("jacrev(f)(*args)", func(*inner, **kwargs), has_aux)
             xs, spec = tree_flatten([inner[i] for i in numbers])
             outs, out_spec = tree_flatten(output)
             made = []

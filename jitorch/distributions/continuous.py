@@ -18,13 +18,8 @@ def shape_of(*values):
     return next((v.shape for v in values if hasattr(v, "_meta")), ())
 
 
-class Normal(ExponentialFamily):
-    """The normal distribution with mean loc and standard deviation scale.
-
-    >>> import jitorch as torch
-    >>> torch.distributions.Normal(0.0, 1.0).log_prob(torch.tensor(0.0))
-    tensor(-0.9189)
-    """
+class LocationScale(Distribution):
+    """What distributions by a location and a scale share."""
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
     has_rsample = True
@@ -37,7 +32,18 @@ class Normal(ExponentialFamily):
     def mean(self):
         return self.loc
 
-    mode = mean
+    @property
+    def mode(self):
+        return self.loc
+
+
+class Normal(LocationScale, ExponentialFamily):
+    """The normal distribution with mean loc and standard deviation scale.
+
+    >>> import jitorch as torch
+    >>> torch.distributions.Normal(0.0, 1.0).log_prob(torch.tensor(0.0))
+    tensor(-0.9189)
+    """
 
     @property
     def stddev(self):
@@ -212,21 +218,8 @@ class Exponential(ExponentialFamily):
         return 1.0 - jitorch.log(self.rate)
 
 
-class Laplace(Distribution):
+class Laplace(LocationScale):
     """The Laplace distribution."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    has_rsample = True
-
-    def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @property
-    def mean(self):
-        return self.loc
-
-    mode = mean
 
     @property
     def variance(self):
@@ -258,23 +251,12 @@ class Laplace(Distribution):
         return 1 + jitorch.log(2 * self.scale)
 
 
-class Cauchy(Distribution):
+class Cauchy(LocationScale):
     """The Cauchy distribution: no mean, no variance."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    has_rsample = True
-
-    def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property
     def mean(self):
         return jitorch.full_like(self.loc, math.nan)
-
-    @property
-    def mode(self):
-        return self.loc
 
     @property
     def variance(self):
@@ -299,23 +281,12 @@ class Cauchy(Distribution):
         return math.log(4 * math.pi) + self.scale.log()
 
 
-class Gumbel(Distribution):
+class Gumbel(LocationScale):
     """The Gumbel distribution."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    has_rsample = True
-
-    def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property
     def mean(self):
         return self.loc + self.scale * EULER
-
-    @property
-    def mode(self):
-        return self.loc
 
     @property
     def stddev(self):

@@ -12,10 +12,19 @@ from .distribution import Distribution, ExponentialFamily
 from .utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
 
 
+def for_each_batch(values, batch_shape, expand: bool):
+    """A vector of values along a new first dimension before the batch's, which have size 1 unless expand."""
+    values = values.reshape((-1, *(1,) * len(batch_shape)))
+    return values.expand((-1, *batch_shape)) if expand else values
+
+
 class _Binary(Distribution):
     """One of probs and logits is given for each trial; the other is computed when it is asked for."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+
+    def __init__(self, probs=None, logits=None, validate_args=None):
+        super().__init__(self._take(probs, logits), validate_args=validate_args)
 
     def _take(self, probs, logits):
         if (probs is None) == (logits is None):
@@ -43,9 +52,6 @@ class Bernoulli(_Binary, ExponentialFamily):
     support = constraints.boolean
     has_enumerate_support = True
 
-    def __init__(self, probs=None, logits=None, validate_args=None):
-        super().__init__(self._take(probs, logits), validate_args=validate_args)
-
     @property
     def mean(self):
         return self.probs
@@ -72,17 +78,13 @@ class Bernoulli(_Binary, ExponentialFamily):
         return binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none")
 
     def enumerate_support(self, expand: bool = True):
-        values = jitorch.arange(2, dtype=self._param.dtype).reshape((-1, *(1,) * len(self._batch_shape)))
-        return values.expand((-1, *self._batch_shape)) if expand else values
+        return for_each_batch(jitorch.arange(2, dtype=self._param.dtype), self._batch_shape, expand)
 
 
 class Geometric(_Binary):
     """The number of failures before the first success."""
 
     support = constraints.nonnegative_integer
-
-    def __init__(self, probs=None, logits=None, validate_args=None):
-        super().__init__(self._take(probs, logits), validate_args=validate_args)
 
     @property
     def mean(self):
@@ -121,7 +123,7 @@ class Binomial(_Binary):
         name = "probs" if "probs" in self.__dict__ else "logits"
         self.__dict__[name] = self._param = self._param.expand(shape)
         self.total_count = count.expand(shape)
-        super().__init__(shape, validate_args=validate_args)
+        Distribution.__init__(self, shape, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True)
     def support(self):
@@ -162,8 +164,7 @@ class Binomial(_Binary):
 
     def enumerate_support(self, expand: bool = True):
         n = int(self.total_count.max())
-        values = jitorch.arange(1 + n, dtype=self._param.dtype).reshape((-1, *(1,) * len(self._batch_shape)))
-        return values.expand((-1, *self._batch_shape)) if expand else values
+        return for_each_batch(jitorch.arange(1 + n, dtype=self._param.dtype), self._batch_shape, expand)
 
 
 class Poisson(ExponentialFamily):
@@ -268,18 +269,15 @@ class Categorical(Distribution):
         return -(self.logits.clamp(min=lowest) * self.probs).sum(-1)
 
     def enumerate_support(self, expand: bool = True):
-        values = jitorch.arange(self._num_events).reshape((-1, *(1,) * len(self._batch_shape)))
-        return values.expand((-1, *self._batch_shape)) if expand else values
+        return for_each_batch(jitorch.arange(self._num_events), self._batch_shape, expand)
 
 
-class OneHotCategorical(Distribution):
-    """A `Categorical` whose values are vectors of zeros with a single one."""
+class _Vectors(Distribution):
+    """Vectors with an entry for each class of a `Categorical`."""
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
-    support = constraints.one_hot
-    has_enumerate_support = True
 
-    def __init__(self, probs=None, logits=None, validate_args=None):
+    def __init__(self, probs, logits, validate_args):
         self._categorical = Categorical(probs, logits)
         super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args)
 
@@ -293,6 +291,16 @@ class OneHotCategorical(Distribution):
     @property
     def logits(self):
         return self._categorical.logits
+
+
+class OneHotCategorical(_Vectors):
+    """A `Categorical` whose values are vectors of zeros with a single one."""
+
+    support = constraints.one_hot
+    has_enumerate_support = True
+
+    def __init__(self, probs=None, logits=None, validate_args=None):
+        super().__init__(probs, logits, validate_args)
 
     @property
     def mean(self):
@@ -331,29 +339,16 @@ class OneHotCategoricalStraightThrough(OneHotCategorical):
         return self.sample(sample_shape) + (self.probs - self.probs.detach())
 
 
-class Multinomial(Distribution):
+class Multinomial(_Vectors):
     """How often each class comes up in total_count draws."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.multinomial
 
     def __init__(self, total_count: int = 1, probs=None, logits=None, validate_args=None):
         if not isinstance(total_count, int):
             raise NotImplementedError("inhomogeneous total_count is not supported")
         self.total_count = total_count
-        self._categorical = Categorical(probs, logits)
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args)
-
-    def _expanded(self, shape) -> None:
-        self._categorical = self._categorical.expand(shape)
-
-    @property
-    def probs(self):
-        return self._categorical.probs
-
-    @property
-    def logits(self):
-        return self._categorical.logits
+        super().__init__(probs, logits, validate_args)
 
     @property
     def mean(self):
