@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import config, dtypes
 from ..kernels.cpu.codegen import Kernel
+from ..kernels.cpu.executor import CALL
 from ..kernels.memory import address, allocate
 from .program import call_reference
 
@@ -174,13 +175,13 @@ class CompiledProgram:
         return self.result_base[buffer.number]
 
     # -- running -----------------------------------------------------------------------------------------------------
-    def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
+    def run(self, leaves: Sequence[np.ndarray], addresses: Sequence[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         """The wanted results as (flat buffer, address)."""
         results = [allocate(n, dtype) if leaf < 0 else (leaves[leaf], addresses[leaf]) for leaf, dtype, n in self.outputs]
         self.launch(addresses, [results[i][1] for i in self.fresh], scalars, leaves, results)
         return results
 
-    def launch(self, addresses: list[int], fresh: list[int], scalars: list, leaves: list = [], results: list = []) -> None:  # noqa: B006
+    def launch(self, addresses: Sequence[int], fresh: list[int], scalars: list, leaves: Sequence = (), results: list = []) -> None:  # noqa: B006
         """Run on memory given by addresses: of the leaves, and of the results that are new. leaves, results: arrays, for host calls."""
         mine = getattr(self.local, "tables", None) or self.tables_of_thread()
         if mine.state:              # a signal handler or a finalizer runs what it has interrupted
@@ -195,14 +196,15 @@ class CompiledProgram:
             mine.bases[:] = [arena_address, mine.errors_address, *addresses, *fresh]
             if self.checks:
                 mine.errors[0] = 0
-            executor, last, run = mine.executor, mine.last, mine.run
+            executor, last, run = mine.executor, mine.last, mine.entry
             for segment in mine.segments:
                 if segment.__class__ is tuple:
-                    now = (*segment, executor.pool_address)
+                    table, place = segment
+                    table[POOL] = executor.pool_address
                     if segment is last:
                         mine.results = results      # nothing in this thread sees them before the call is over
                     mine.state = WRITING
-                    run(*now)
+                    run(place)
                     if self.checks and mine.errors[0]:
                         raise IndexError("index out of range in self")
                 else:
@@ -323,6 +325,15 @@ def share_out(rows: list[list[int]], times: list[float]) -> np.ndarray:
     return np.array(rows, np.int64)
 
 
+POOL = CALL.index("pool")       # set before each call: the pool is another one when the number of threads changes
+
+
+def call_table(*words: int) -> tuple[Any, int]:
+    """What the executor is called with, all but the pool, and the address of that."""
+    table = (ctypes.c_int64 * len(CALL))(*words)
+    return table, ctypes.addressof(table)
+
+
 IDLE, BUSY, WRITING = range(3)      # what a thread's tables are used for
 
 
@@ -331,7 +342,7 @@ class ThreadTables:
 
     def __init__(self, tables: Tables, base_count: int, checks: bool):
         self.tables = tables        # rows and fixups are read by their addresses, so they have to stay
-        self.executor, self.run, self.scalar_words = tables.executor, tables.executor.entry, tables.scalar_words
+        self.executor, self.entry, self.scalar_words = tables.executor, tables.executor.entry, tables.scalar_words
         self.state = IDLE
         self.results: list[tuple[np.ndarray, int]] | None = None        # of this run, from its last call on
         self.words = tables.words.copy()
@@ -341,8 +352,8 @@ class ThreadTables:
         self.integers = memoryview(self.words)
         self.reals = memoryview(self.words.view(np.float64))
         words, fixups, bases = address(self.words), address(tables.fixups), ctypes.addressof(self.bases)
-        self.segments: list[Any] = [(address(s), len(s), words, fixups, tables.fixup_count, bases) if isinstance(s, np.ndarray) else s
-                         for s in tables.segments]
+        self.segments: list[Any] = [call_table(address(s), len(s), words, fixups, tables.fixup_count, bases) if isinstance(s, np.ndarray) else s
+                                    for s in tables.segments]
         self.several = len(self.segments) > 1
         # errors are told after the call, so where they may be, results are not at hand before the run is over
         self.last = None if checks or not self.segments else self.segments[-1]

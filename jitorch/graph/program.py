@@ -1,7 +1,7 @@
 """A program: what one flush runs. The reference tier interprets its steps with NumPy; the compiled tier runs its kernels."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Program:
         self.committing = False
         self.runs = 0
 
-    def run(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
+    def run(self, leaves: Sequence[np.ndarray], addresses: Sequence[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         """The wanted results as (flat buffer, address or 0)."""
         self.runs += 1
         tier = config.tier
@@ -77,11 +77,11 @@ class Program:
         return any(home >= 0 for _, home in self.wanted) and (begun or self.committing), results
 
     # -- the reference tier ----------------------------------------------------------------------------------------
-    def run_reference(self, leaves: list[np.ndarray], scalars: list) -> list[tuple[np.ndarray, int]]:
+    def run_reference(self, leaves: Sequence[np.ndarray], scalars: list) -> list[tuple[np.ndarray, int]]:
         counters.reference_runs += 1
         return [(b, 0) for b in self.commit(self.interpret(leaves, scalars), leaves)]
 
-    def interpret(self, leaves: list[np.ndarray], scalars: list) -> dict[int, np.ndarray]:
+    def interpret(self, leaves: Sequence[np.ndarray], scalars: list) -> dict[int, np.ndarray]:
         if self.reference_plan is None:
             self.reference_plan = last_uses(self.steps, {slot for slot, _ in self.wanted})
         values: dict[int, np.ndarray] = {
@@ -95,7 +95,7 @@ class Program:
                     del values[slot]
         return values
 
-    def commit(self, values: dict[int, np.ndarray], leaves: list[np.ndarray]) -> list[np.ndarray]:
+    def commit(self, values: dict[int, np.ndarray], leaves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Give every wanted result a buffer of its own; nothing is overwritten before everything is computed."""
         by_slot = {s.index: b for s, b in zip(self.leaves, leaves)}
         results, taken = [], set()
@@ -115,7 +115,7 @@ class Program:
         return [v.reshape(-1) for v in fresh]
 
     # -- both tiers, compared --------------------------------------------------------------------------------------
-    def run_checked(self, leaves: list[np.ndarray], addresses: list[int], scalars: list) -> list[tuple[np.ndarray, int]]:
+    def run_checked(self, leaves: Sequence[np.ndarray], addresses: Sequence[int], scalars: list) -> list[tuple[np.ndarray, int]]:
         expected = self.interpret(leaves, scalars)
         want = [expected[slot].reshape(-1).copy() for slot, _ in self.wanted]
         scale = max((memory.largest(b) for b in leaves), default=0.0)

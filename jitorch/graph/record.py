@@ -492,7 +492,8 @@ class Tape:
         leaves = [self.leaves[slot] for slot in program.leaf_slots]
         pairs = [(s.buffer, s.address) if s.address else located(s) for s in leaves]
         if self.capture is None:
-            results = program.run([b for b, _ in pairs], [a for _, a in pairs], self.scalars)
+            buffers, addresses = zip(*pairs) if pairs else ((), ())
+            results = program.run(buffers, addresses, self.scalars)
         else:
             results = self.capture.run(self, program, live, leaves)
         for s, (buffer, address) in zip(live, results):

@@ -16,6 +16,9 @@ A program is a table of steps, one row of eight 64-bit words a kernel:
 Before the first step, each row (word, base, offset) of the table of fixups sets words[word] = bases[base] + offset:
 the addresses of this run's buffers.
 
+Where all that is stands in a table of seven words (CALL), whose address is the only argument: a foreign call with seven
+numbers takes four times as long.
+
 The tasks of a region are taken one by one by the caller and by the threads of a pool. Where tasks begin and end
 depends on n and chunk only, and finish calls are made by the caller in the order of the rows, so results are bitwise
 the same for any number of threads. The caller never waits for a thread that has not started a task. If another thread
@@ -102,7 +105,7 @@ RUN = (
     CONSTANTS
     + TAKE_TASKS
     + '''
-SIGNATURE = "int64(int64, int64, int64, int64, int64, int64, int64)"
+SIGNATURE = "void(int64)"
 
 
 @helper
@@ -154,13 +157,19 @@ def run_alone(rows, count, words):
             lo += chunk
 
 
-def kernel(steps, nsteps, words, fixups, nfixups, bases, pool_address):
-    pool = pointer_to(pool_address)
+def kernel(call_address):
+    call = pointer_to(call_address)
+    steps = call[0]
+    nsteps = call[1]
+    words = call[2]
+    fixups = call[3]
+    nfixups = call[4]
+    pool = pointer_to(call[6])
     for _ in range(-nsteps):  # a negative number of steps: wait that many pauses, to measure how long one takes
         pause()
         load_atomic(at(pool, STATE))
     table = pointer_to(words)
-    base = pointer_to(bases)
+    base = pointer_to(call[5])
     for f in range(nfixups):
         fixup = pointer_to(fixups + f * 24)
         table[fixup[0]] = base[fixup[1]] + fixup[2]
@@ -187,7 +196,6 @@ def kernel(steps, nsteps, words, fixups, nfixups, bases, pool_address):
         s += count
     if locked:
         store_atomic(at(pool, LOCK), 0)
-    return 0
 '''
 )
 
@@ -228,7 +236,9 @@ def kernel(pool_address):
 '''
 )
 
-ENTRY = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 7)
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# of one call: addresses of the steps, the words, the fixups, the bases and the pool, and how many steps and fixups there are
+CALL = ("steps", "nsteps", "words", "fixups", "nfixups", "bases", "pool")
 LOOP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 # lock, unlock, wait (condition, mutex, forever), wake one, let others run
 POSIX = ("pthread_mutex_lock", "pthread_mutex_unlock", "pthread_cond_wait", "pthread_cond_signal", "sched_yield")
@@ -309,16 +319,17 @@ class Executor:
             return _executor
         return _make(wait)
 
-    def run(self, steps: int, nsteps: int, words: int, fixups: int, nfixups: int, bases: int) -> int:
+    def run(self, steps: int, nsteps: int, words: int, fixups: int, nfixups: int, bases: int) -> None:
         """Run a program. All arguments but the two numbers are addresses of tables of int64, see the module's text."""
-        return self.entry(steps, nsteps, words, fixups, nfixups, bases, self.pool_address)
+        call = (ctypes.c_int64 * len(CALL))(steps, nsteps, words, fixups, nfixups, bases, self.pool_address)
+        self.entry(ctypes.addressof(call))
 
     def _pauses(self, microseconds: float) -> int:
         """How many looks at the pool's state take this long."""
         looks, seconds = 1000, []
         for _ in range(3):
             start = time.perf_counter()
-            self.entry(0, -looks, 0, 0, 0, 0, self.pool_address)
+            self.run(0, -looks, 0, 0, 0, 0)
             seconds.append(time.perf_counter() - start)
         return int(looks * microseconds * 1e-6 / max(min(seconds), 1e-7))
 
