@@ -221,14 +221,12 @@ def repeat_interleave(input, repeats=None, dim: int | None = None, *, output_siz
 
 # -- order -----------------------------------------------------------------------------------------------------------
 def flip_lower(b, x, dims):
-    strides, linear = contiguous_strides(x.shape), None
-    for d, (n, s) in enumerate(zip(x.shape, strides, strict=False)):
-        if n == 1:
-            continue
-        i = b.iota([n if e == d else 1 for e in range(len(x.shape))], d)
-        term = ((n - 1) - i if d in dims else i) * s
-        linear = term if linear is None else linear + term
-    return b.map("copy", x) if linear is None else b.take(x, b.expand(linear, x.shape))
+    """A copy of a view with negative strides, so that nothing but kernels that run along it meets those."""
+    strides = contiguous_strides(x.shape)
+    if not x.numel:
+        return b.map("copy", x)
+    last = sum((x.shape[d] - 1) * strides[d] for d in dims)
+    return b.map("copy", b.strided(x, x.shape, [-s if d in dims else s for d, s in enumerate(strides)], last))
 
 
 flip_op = Op(

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+
 # of the dtypes in the second line kernels only move elements; operations on them run their references
 SUFFIX = {"float32": "f32", "float64": "f64", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8",
           "float16": "i16", "bfloat16": "i16", "complex64": "i64", "complex128": "c128"}
@@ -34,6 +36,8 @@ def literal(number, dtype: str) -> str:
     """A number as a typed constant."""
     if dtype == "bool":
         return "True" if number else "False"
+    if dtype in HALVES:
+        return f"int16({half_bits(number, dtype)})"
     if dtype in FLOATS:
         number = float(number)
         if number != number or number in (float("inf"), float("-inf")):
@@ -41,6 +45,16 @@ def literal(number, dtype: str) -> str:
             return f"{dtype}({'-' if name == '-inf' else ''}np.{name.lstrip('-')})"
         return f"{dtype}({number!r})"
     return f"{dtype}({int(number)})"
+
+
+def half_bits(number, dtype: str) -> int:
+    """The bits of a number in half precision, as an int16."""
+    with np.errstate(over="ignore"):
+        if dtype == "float16":
+            return int(np.float16(number).view(np.int16))
+        bits = np.float32(number).view(np.uint32).astype(np.uint64)
+    upper = bits + np.uint64(0x7FFF) + (bits >> np.uint64(16) & np.uint64(1)) if number == number else bits | np.uint64(0x400000)
+    return int((upper >> np.uint64(16)).astype(np.uint16).view(np.int16))
 
 
 # name -> (for floats, for integers, for bools); {s} is the type suffix. None: not defined.
@@ -110,7 +124,7 @@ def can_write(name: str, operand_dtype: str) -> bool:
     """Whether kernels have this function for this operand dtype; where not, the IR op runs on the reference."""
     kind = 0 if operand_dtype in FLOATS else 2 if operand_dtype == "bool" else 1
     if operand_dtype not in COMPUTED:
-        return name == "copy"
+        return name == "copy" or (name == "where" and operand_dtype in HALVES)
     if name in ("cast", "philox"):
         return True
     if name in FUNCTIONS:

@@ -51,6 +51,7 @@ class BlockWriter(RowWriter):
         for v, line in added.items():
             self.each(f"{mine[v]}[j] = {mine[v]}[j] + float64({line}[j])", size)
         self.indent -= 2
+        self.end_streams()
         self.finishing(across, late, totals, loops, blocks, size, scope)
         kernel = self.kernel(blocks, 1, True, "block")
         kernel.chunk_time *= block * width * self.cost() / CHUNK

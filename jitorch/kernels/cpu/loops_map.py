@@ -1,16 +1,14 @@
 """Elementwise kernels. A unit is an element (one axis), a row, or, where an operand lies across the others, a band of rows that is worked on in tiles."""
 from __future__ import annotations
 
-from ... import dtypes
 from .description import Kernel, product
 from .expressions import SUFFIX
-from .writer import CHUNK, Writer
+from .writer import CHUNK, ITEMSIZE, Writer
 
 TURNED = 8                  # sizes of two axes from which turning a tile pays
 LIGHT = 2                   # as `cost` has it: some seven simple operations an element
 PIECE, STREAMS = 1024, 4    # elements of results that lie in the nearest cache before they are written past the others; results of such a kernel
 WHOLE = 1024                # elements that chunks are multiples of: each begins where a cache line does, and no vector is left half full
-ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 BAND, LENGTH = 64, 64       # rows and columns of a tile: both sides of a turned one run through whole cache lines
 
 

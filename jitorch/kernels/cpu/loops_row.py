@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from .accumulators import PLACES, ReducingWriter, Turn
 from .description import Kernel, product
-from .writer import CHUNK
+from .expressions import SUFFIX
+from .writer import CHUNK, HEAVY, ITEMSIZE
+
+SHORTEST, LONGEST = 256, 8192       # elements of a row that is written past the caches: few lines are begun by one row and ended by the next
+STREAMS = 2                         # results of such a kernel, each of which has a row on the stack
 
 
 class RowWriter(ReducingWriter):
+    past = ""           # the word that says whether rows are written past the caches
+
     def write(self, kept: list[int]) -> Kernel:
         view = self.view
         scope: dict = {}
@@ -16,6 +22,7 @@ class RowWriter(ReducingWriter):
         reduced = [a for a in view.order if a in view.reduced]
         self.row_stages(kept, reduced, scope, view.writes)
         self.close_units(kept)
+        self.end_streams()
         row = product(view.sizes[a] for a in reduced)
         return self.kernel(product(view.sizes[a] for a in kept), CHUNK // max(1, row * self.cost()), False, "row")
 
@@ -28,6 +35,9 @@ class RowWriter(ReducingWriter):
         inside = [w for w in writes if any(a in level for a in view.axes_of[w[0]] if a is not None)]
         inside_ids = {id(w[1]) for w in inside}
         turns = self.turns(stages, inside, level, across)
+        memory = pointers
+        tiles = self.rows_past_caches(inside, loops)
+        pointers = {**pointers, **{tag: self.nearer(tile, tag, pointers[tag]) for tag, tile in tiles.items()}}
         row_load = self.loader(pointers, None, "0", {})
         for d, turn in enumerate(turns):
             self.row_values(scope, row_load, d, level)
@@ -36,9 +46,41 @@ class RowWriter(ReducingWriter):
             elif turn.writes:
                 self.write_loop(turn.writes, loops, pointers, scope)
             self.kept.update(turn.held)
+        if tiles:
+            self.emit("if past != uint64(0):")
+            for tag, tile in tiles.items():
+                self.emit(f"    stream({memory[tag]}, {tile}, {self.size(loops[-1])})")
         for v, access in writes:
             if id(access) not in inside_ids and v in scope:
                 self.store(access, pointers[self.tag_of(("out", access))], None, "0", scope[v])
+
+    # -- results written past the caches: a row lies on the stack until it is whole ------------------------------------------
+    def rows_past_caches(self, inside, loops) -> dict[str, str]:
+        """For each result that runs along the rows (by its tag) the place on the stack, where a word says whether to use it.
+        Nothing where costly functions are computed: their rows are written while the next one is being computed, and a copy would be waited for."""
+        view, axis = self.view, loops[-1]
+        accesses = {self.tag_of(("out", x)): x for _, x in inside}
+        if len(loops) > 1 or any(v.name in HEAVY for v in view.nodes):
+            return {}
+        if not 0 < len(accesses) <= STREAMS or any(x.strides.get(axis) != 1 for x in accesses.values()):
+            return {}
+        whole = [x for x in [*view.reads.values(), *accesses.values()] if len(x.strides) == len(view.order)]
+        size = product(view.sizes[a] for a in view.order) * sum(ITEMSIZE[x.dtype] for x in whole)
+        self.past = self.named_word("past", "stream", size if SHORTEST <= view.sizes[axis] <= LONGEST else 0)
+        tiles = {tag: self.fresh("tile") for tag in accesses}
+        for tag, tile in tiles.items():
+            self.head.append(f"    {tile} = stack_{SUFFIX[accesses[tag].dtype]}({LONGEST})")
+        return tiles
+
+    def nearer(self, tile: str, tag: str, pointer: str) -> str:
+        name = f"l{tag}"
+        self.emit(f"{name} = select(past != uint64(0), {tile}, {pointer})")
+        return name
+
+    def end_streams(self) -> None:
+        if self.past:
+            self.emit("if past != uint64(0):")
+            self.emit("    stream_end()")
 
     def row_values(self, scope, load, depth, level) -> None:
         """Values of the row itself (not of its elements) that wait for `depth` stages."""

@@ -58,6 +58,7 @@ class TotalWriter(RowWriter):
                 self.emit(f"{partial[v][1]}[c] = {accumulators[v]}i")
         self.indent -= 1
         units = -(-extent // length)
+        self.end_streams()
         self.finishing(units, totals, partial, late, scope)
         self.allot(partial, units)
         return self.kernel(units, 1, True, "total")

@@ -11,6 +11,7 @@ from typing import Any
 from llvmlite import ir
 from numba import int64, types, uint64
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, register_jitable
 
 from .simd import INDEX, splat
@@ -202,8 +203,21 @@ def running(name: str) -> Any:
 
 
 @intrinsic
+def spaced(typingctx, pointer, index, step):
+    """pointer[index * step], where nothing wraps around: then LLVM loads whole vectors and picks elements, instead of gathering them."""
+    if not isinstance(step, types.IntegerLiteral):
+        raise TypingError(f"spaced: a literal step expected, got {step}")
+
+    def codegen(context, builder, sig, args):
+        place = builder.mul(args[1], ir.Constant(args[1].type, step.literal_value), flags=("nsw",))
+        return builder.load(builder.gep(args[0], [place], inbounds=True))
+
+    return pointer.dtype(pointer, int64, step), codegen
+
+
+@intrinsic
 def at(typingctx, pointer, n):
     return pointer(pointer, types.unliteral(n)), lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
 
 
-NAMES = {"transpose": transpose, "stream": stream, "stream_end": stream_end, **{f"running_{name}": running(name) for name in RUNNING}}
+NAMES = {"transpose": transpose, "spaced": spaced, "stream": stream, "stream_end": stream_end, **{f"running_{name}": running(name) for name in RUNNING}}

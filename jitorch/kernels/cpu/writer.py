@@ -4,12 +4,15 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from ... import dtypes
 from .description import Access, GroupView, Kernel, iota_axes
-from .expressions import FLOATS, SUFFIX, cast, expression, literal
+from .expressions import FLOATS, HALVES, SUFFIX, cast, expression, literal
 
 INFINITE = (float("inf"), float("-inf"))
 CHUNK = 16384           # elements of a task, roughly
+ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 SHORT_STRIDES = range(2, 5)     # along the innermost axis, these are part of the source, too: LLVM can load vectors and sort their elements
+BACKWARD = -1                   # so is this one
 HEAVY = frozenset(("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"))
 
 
@@ -35,6 +38,7 @@ class Writer:
         self.indent = 1
         self.depth = self.dependence()
         self.beside = self.neighbours()         # accesses by their tags -> the access whose pointer they share, and how far behind it they are
+        self.leads = {lead for lead, _ in self.beside.values()}
 
     # words and names
     def named_word(self, name: str, *what, signed: bool = False) -> str:
@@ -153,6 +157,15 @@ class Writer:
             return f"{pointer}[uint64({index}) * uint64({stride}){f' + uint64({behind})' if behind else ''}]"
         return f"{pointer}[int64({index}) * {self.stride(tag, axis, stride)}]"
 
+    def loaded(self, pointer: str, tag: str, access: Access, axis: int | None, index: str) -> str:
+        """The value of that element."""
+        stride = 0 if axis is None else access.strides.get(axis, 0)
+        if (stride in SHORT_STRIDES or stride == BACKWARD) and tag not in self.turned and tag not in self.beside and tag not in self.leads:
+            text = f"spaced({pointer}, int64({index}), {stride})"
+        else:
+            text = self.element(pointer, tag, access, axis, index)
+        return f"as_bool({text})" if access.dtype == "bool" else text
+
     def all_accesses(self):
         seen = {}
         for key, access in self.view.reads.items():
@@ -230,7 +243,7 @@ class Writer:
         dtype = source.dtype.name
         if source.kind == "const":
             number = source.attrs[0]
-            if dtype == "bool" or number in (0, 1, -1) or number != number or number in INFINITE or (v.name in ("shl", "shr", "pow") and k == 1):
+            if dtype in ("bool", *HALVES) or number in (0, 1, -1) or number != number or number in INFINITE or (v.name in ("shl", "shr", "pow") and k == 1):
                 return literal(number, dtype)
         key = (source.kind, source.attrs[0], repr(source.attrs[0]), dtype)
         if key not in self.names:
@@ -344,10 +357,9 @@ class Writer:
             access = self.view.reads[(v, k)]
             tag = self.tag_of((v, k))
             if tag not in loads:
-                text = self.element(pointers[tag], tag, access, axis, index)
                 name = self.fresh("v")
                 fixed = self.inmost is not None and not access.strides.get(axis, 0)
-                (self.before_line if fixed else self.emit)(f"{name} = {cast(text, 'bool') if access.dtype == 'bool' else text}")
+                (self.before_line if fixed else self.emit)(f"{name} = {self.loaded(pointers[tag], tag, access, axis, index)}")
                 loads[tag] = name
             return loads[tag]
         return load
