@@ -136,7 +136,7 @@ class Builder:
             return v
         if v.kind == "const":
             return self.const(v.attrs[0], dtype)
-        if v.kind == "scalar" and dtype.category >= v.dtype.category:
+        if v.kind == "scalar" and dtype.category >= v.dtype.category and dtype.compute is dtype:
             return self.scalar(v.attrs[0], dtype)
         return self.add("map", "cast", (v,), v.shape, dtype)
 

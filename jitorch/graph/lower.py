@@ -32,7 +32,6 @@ class CanonicalBuilder(Builder):
         self.sums: dict = {}        # of rows added up by the row of a table they belong to, see lookups.py
         self.metas: list = []
         self.out: tuple = ()
-        self.products = 0           # contractions asked for, in whatever form they came out
 
     def add(self, kind, name, args, shape, dtype, attrs=()):
         shape = tuple(shape)
@@ -52,6 +51,12 @@ class CanonicalBuilder(Builder):
         if found is None:
             found = self.known[key] = super().add(kind, name, args, shape, dtype, attrs)
         return found
+
+    def take_back(self, start: int) -> None:
+        """Forget all values from number `start` on: none of them is used."""
+        while self.known and next(reversed(self.known.values())).index >= start:
+            self.known.popitem()
+        del self.values[start:]
 
     def fresh(self, v: Value) -> Value:
         """A copy of `v` that is a value of its own."""
@@ -74,9 +79,9 @@ def rewrite_map(b, kind, name, args, shape, dtype, attrs):
 
 
 def is_widened(v: Value, dtype) -> bool:
-    """Whether a cast has given an integer of `dtype` more bits."""
+    """Whether a cast has given an integer of `dtype`, or a number of half precision, more bits."""
     source = v.args[0].dtype
-    return source is dtype and source.category == v.dtype.category == INT and v.dtype.itemsize > source.itemsize
+    return source is dtype and source.category == v.dtype.category >= INT and v.dtype.itemsize > source.itemsize
 
 
 def strip_expand(v: Value) -> Value:
@@ -241,7 +246,6 @@ def rewrite_whole(b, kind, name, args, shape, dtype, attrs):
 
 def rewrite_contract(b, kind, name, args, shape, dtype, attrs):
     """Operands are read where they lie, with any strides. A product with one row or one column is a reduction like any other."""
-    b.products += 1
     labels = attrs
     sizes = {x: n for v, own in zip(args, labels) for x, n in zip(own, v.shape)}
     rows, columns = (count(sizes[x] for x in labels[2] if (x in labels[i]) and x not in labels[1 - i]) for i in (0, 1))
@@ -433,18 +437,8 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
             metas.append(args[-1])
             pattern.append("value")
     b.metas, b.out = metas, step.metas
-    start, products = len(b.values), b.products
-    dtypes = [m.dtype for m in [*metas, *step.metas] if hasattr(m, "dtype")]
-    lowered, attrs = args, step.attrs
-    halves = not HALVES.isdisjoint(dtypes)
-    if halves and step.op.lower is not None:
-        lowered, attrs = in_single_precision(b, args, step)
-        dtypes = [d.compute for d in dtypes]
-    computed = step.op.lower is not None and complex not in metas and all(d.name in COMPUTED for d in dtypes)
-    made = step.op.lower(b, *lowered, *attrs) if computed else None
-    if made is not None and halves and b.products == products:
-        made = None
-    if made is None or not all(has_kernel(v) for v in b.values[start:]):
+    made = in_kernels(b, args, step)
+    if made is None:
         made = b.call(step.op, [a for a, p in zip(args, pattern) if p == "value"], (tuple(pattern), step.attrs), step.metas)
     made = made if isinstance(made, tuple) else (made,)
     checked = []
@@ -460,8 +454,31 @@ def lower_step(b: CanonicalBuilder, step, slots, leaf_number) -> tuple[Value, ..
     return tuple(checked)
 
 
+def in_kernels(b: CanonicalBuilder, args: list, step) -> Any:
+    """An op's results as it lowers itself, or None if kernels can't compute all of it.
+
+    What only moves elements moves those of half precision as they are; all else is computed in single precision and rounded once."""
+    dtypes = [m.dtype for m in [*b.metas, *step.metas] if hasattr(m, "dtype")]
+    if step.op.lower is None or complex in b.metas or not all(d.compute.name in COMPUTED for d in dtypes):
+        return None
+    made = attempt(b, step.op, args, step.attrs)
+    if made is None and not HALVES.isdisjoint(dtypes):
+        made = attempt(b, step.op, *in_single_precision(b, args, step))
+    return made
+
+
+def attempt(b: CanonicalBuilder, op, args: list, attrs: tuple) -> Any:
+    """An op's results as it lowers itself; None, and nothing of it is left, if kernels can't compute all of it."""
+    start = len(b.values)
+    made = op.lower(b, *args, *attrs)
+    if made is None or not all(map(has_kernel, b.values[start:])):
+        b.take_back(start)
+        return None
+    return made
+
+
 def in_single_precision(b: CanonicalBuilder, args: list, step) -> tuple[list, tuple]:
-    """Operands and attributes of an op on half precision, as float32: kernels compute products so, and round once.
+    """Operands and attributes of an op on half precision, as float32.
 
     A view's base is cast, so that the view lies in memory as it did."""
     found = []
@@ -483,7 +500,9 @@ def has_kernel(v: Value) -> bool:
     if v.kind == "map":
         return can_write(v.name, v.args[1 if v.name == "where" else 0].dtype.name)
     if v.kind == "scan":
-        return v.name in scans.STEPS and v.dtype is not bool_
+        return v.name in scans.STEPS and v.dtype is not bool_ and v.dtype not in HALVES
+    if v.kind in ("scalar", "reduce") or v.name == "add":       # a scatter that adds
+        return HALVES.isdisjoint((v.dtype, *(a.dtype for a in v.args)))
     return v.kind not in ("contract", "attend", "attend_back", "recur") or v.dtype.name in FLOATS
 
 

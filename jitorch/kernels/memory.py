@@ -99,11 +99,21 @@ def memory_stats() -> dict[str, int]:
     return dict(_stats)
 
 
+# dtype -> how far results may be apart, as a part of themselves and of the largest value. In half precision a sum that lies between two numbers may be
+# rounded to either, in each of several steps.
+ROUNDING = {"float32": (2e-4, 1e-5), "float64": (1e-9, 1e-12), "float16": (4e-3, 1e-3), "bfloat16": (3e-2, 8e-3)}
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """Half precision as float32."""
+    return array.astype(np.float32) if array.dtype.itemsize == 2 else array
+
+
 def largest(array: np.ndarray) -> float:
     """The largest finite magnitude in a floating point array (0 for other dtypes)."""
-    if array.dtype.kind != "f" or not array.size:
+    if array.dtype.name not in ROUNDING or not array.size:
         return 0.0
-    magnitude = np.abs(array)
+    magnitude = np.abs(widened(array))
     return float(magnitude[np.isfinite(magnitude)].max(initial=0.0))
 
 
@@ -111,13 +121,14 @@ def compare(got: np.ndarray, want: np.ndarray, scale: float = 0.0) -> str | None
     """None if two results agree up to rounding (NaN equals NaN), else a sentence that says where they don't.
 
     scale: the magnitude of what the results were computed from, since a sum whose terms cancel is only as exact as its terms."""
-    if want.dtype.kind != "f":
+    if want.dtype.name not in ROUNDING:
         bad = got != want
         tolerance = "exactly"
     else:
         # rounding differs where sums are ordered differently: an error is measured against the largest value present
-        rtol, finite = (2e-4, 1e-5) if want.dtype == np.float32 else (1e-9, 1e-12)
+        rtol, finite = ROUNDING[want.dtype.name]
         scale = max(scale, largest(want))
+        got, want = widened(got), widened(want)
         with np.errstate(invalid="ignore"):
             bad = ~(np.abs(got - want) <= rtol * np.abs(want) + finite * scale + 1e-30) & ~(np.isnan(got) & np.isnan(want)) & (got != want)
         tolerance = f"within {rtol:g}"

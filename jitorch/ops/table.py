@@ -23,7 +23,7 @@ LEFT_OUT = [
 
 def kinds() -> dict[str, str]:
     """For every entry of the op table, and every published function that is none: "kernel" (compiled kernels, fused with what is around
-    it; half precision and complex operands run the reference), "call" (the reference, NumPy or SciPy, is called between kernels), or
+    it; complex operands run the reference), "call" (the reference, NumPy or SciPy, is called between kernels), or
     "composed" (of other operations).
 
     >>> from jitorch.ops.table import kinds
@@ -51,7 +51,7 @@ def markdown() -> str:
         "# How operations are computed",
         "",
         "Made from the op table by `python -m jitorch.ops.table`. On the first run of a program every operation runs its reference; this is what",
-        "the compiled program does. Operands in half precision or complex dtypes run the reference, but for products and convolutions of half precision.",
+        "the compiled program does. Operands in complex dtypes run the reference; half precision is computed in float32, and rounded after each operation.",
     ]
     for kind, names in by_kind.items():
         lines += ["", f"## {titles[kind]} ({len(names)})", "", " ".join(names)]

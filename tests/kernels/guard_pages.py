@@ -99,9 +99,17 @@ def dtypes_family(n):
         yield x.sum(0), x.sum(1), x.sum()
 
 
+def half_family(n):
+    for dtype in (torch.float16, torch.bfloat16):
+        x = floats(3, n).to(dtype)
+        yield x.tanh() + x, x.softmax(1), x.sum(0), x.t().clone(), x[:, whole(5, high=n)], F.pad(x, (1, 2)), x > 0
+
+
 def past_caches_family(n):
     before, build.PAST_CACHES = build.PAST_CACHES, 0
     yield floats(n) * 2 + 1, floats(n * 50) * 2, floats(n).to(torch.float64), floats(n) > 0
+    yield F.layer_norm(floats(3, n), (n,)), floats(3, n).double() - floats(3, n).double().mean(1, keepdim=True)
+    yield gradient(lambda x, w: F.layer_norm(x, (n,), w).sum(), floats(67, n), floats(n))
     build.PAST_CACHES = before
 
 
@@ -141,6 +149,9 @@ FAMILIES = {
     "map, transposed": lambda n: [floats(n, 37) + floats(37, n).t(), floats(n, 5).t().contiguous(), floats(5, n).t().contiguous() * 2,
                                   floats(2, n, 3, 19).permute(0, 3, 1, 2).contiguous(), floats(n, 18).to(torch.int8).t() + whole(18, n, dtype="int8")],
     "map, strided": lambda n: [floats(n, 4)[:, ::2] * 2, floats(2 * n)[1::2] + floats(n), floats(n, n % 7 + 1).flip(0) * 2],
+    "map, backwards and with steps": lambda n: [floats(3, n).flip(1) + 1, floats(n, 3).flip((0, 1)), whole(n).flip(0), floats(3, 3 * n)[:, 2::3] * 2,
+                                                floats(2 * n + 1)[::2].sum(), floats(5, 4 * n)[:, 3::4].amax(1), floats(n + 1).half()[::2].flip(0) * 2],
+    "half precision": half_family,
     "map, dtypes": dtypes_family,
     "map, past the caches": past_caches_family,
     "pieces": lambda n: [torch.cat([floats(n, 3), floats(2, 3)]), F.pad(floats(3, n), (1, 2, 0, 1)), torch.stack([floats(n), floats(n)], 1)],

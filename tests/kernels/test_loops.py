@@ -314,3 +314,77 @@ def test_large_results_are_written_past_the_caches(dtype, offset, monkeypatch):
             y = made(a)
             y.mul_(2)
             np.testing.assert_array_equal(y.numpy(), a * 2)
+
+
+def test_large_rows_are_written_past_the_caches(monkeypatch):
+    """To the same bits, beside sums over all rows too, and by kernels whose source is the same."""
+    from jitorch.graph import build
+
+    def results(n):
+        x, w, b, g = (made(np.random.default_rng(n + k).standard_normal(s).astype(np.float32)).requires_grad_()
+                      for k, s in enumerate(((70, n), (n,), (n,), (70, n))))
+        y = F.layer_norm(x, (n,), w, b)
+        return [t.detach().numpy().tobytes() for t in (y, *torch.autograd.grad(y, (x, w, b), g), x - x.mean(1, keepdim=True))]
+    for n in (8, 256, 771, 8192, 8193):
+        torch.graph.record.forget()
+        near = results(n)
+        monkeypatch.setattr(build, "PAST_CACHES", 0)
+        torch.graph.record.forget()
+        assert results(n) == near
+        monkeypatch.undo()
+
+
+# -- steps and backwards -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool", "float16", "bfloat16"])
+def test_steps_and_flips(dtype):
+    kind = getattr(torch, dtype)
+    for n in (1, 2, 7, 16, 67, 300):
+        a = rng.integers(0, 2 if dtype == "bool" else 100, (5, n)).astype("float32")
+        x = made(a).to(kind)
+        for step in (2, 3, 4, 5):
+            np.testing.assert_array_equal(x[:, ::step].clone().float().numpy(), a[:, ::step])
+            np.testing.assert_array_equal(x[:, n % step::step].float().sum(1).numpy(), a[:, n % step::step].sum(1))
+        for dims in ((0,), (1,), (0, 1)):
+            np.testing.assert_array_equal(x.flip(dims).float().numpy(), np.flip(a, dims))
+            np.testing.assert_array_equal((x.float() + x.float().flip(dims)).numpy(), a + np.flip(a, dims))
+        np.testing.assert_array_equal((x.float().flip(1) @ x.float().t()).numpy(), np.flip(a, 1) @ a.T)
+        np.testing.assert_array_equal(x.flip(1)[:, ::2].float().numpy(), np.flip(a, 1)[:, ::2])
+
+
+def test_a_step_along_a_row_gathers_nothing():
+    """Whole vectors are loaded, and elements picked."""
+    from jitorch.kernels.cpu.compiler import assembly
+    from tests.test_engine import program_of
+    x = made(np.ones((3, 64), np.float32))
+    for function in (lambda: x[:, ::2] + 1, lambda: x[:, ::2].sum(1), lambda: x.flip(1) * 2):
+        source, = [s.kernel.source for s in program_of(function).steps]
+        assert "spaced(" in source and "gather" not in assembly(source)
+
+
+# -- half precision ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_runs_in_kernels(dtype):
+    """No reference is called between kernels; what only moves elements has no conversion; each step is rounded as PyTorch rounds it."""
+    from tests.test_engine import program_of
+    kind = getattr(torch, dtype)
+    a = rng.standard_normal((33, 70)).astype(np.float32)
+    x, index = made(a).to(kind), made(rng.integers(0, 33, 9))
+    functions = {
+        "chain": lambda x, m: ((x * 1.5 + x).tanh() - x.mean()).softmax(1),
+        "sums": lambda x, m: (x.sum(0), x.var(1, correction=0), x.amax(1), x.argmax(1), x > 0),
+        "moved": lambda x, m: (m.cat([x, x], 1), x.flip(0), m.where(x.t() > 0, x.t(), x.t() * 0)),
+    }
+    for name, function in functions.items():
+        def run(function=function):
+            y = function(x, torch)
+            return y if isinstance(y, tuple) else (y,)
+        steps = program_of(lambda run=run: run()[0]).steps
+        assert all(hasattr(s, "kernel") for s in steps), name
+    for function in (lambda: x[index], lambda: torch.cat([x, x]), lambda: x.t().clone(), lambda: F.pad(x, (1, 1)), lambda: F.embedding(index, x)):
+        assert not any("widened" in s.kernel.source for s in program_of(function).steps)
+    real = pytest.importorskip("torch")
+    t = real.from_numpy(a).to(getattr(real, dtype))
+    for function in functions.values():
+        ours, theirs = function(x, torch), function(t, real)
+        for o, r in zip(ours, theirs) if isinstance(ours, tuple) else [(ours, theirs)]:
+            np.testing.assert_allclose(o.float().numpy(), r.float().numpy(), rtol=2 ** -7 if dtype == "bfloat16" else 2 ** -10, atol=2e-3)
