@@ -103,8 +103,7 @@ def vectors() -> str:
 
     cpu = llvm.get_host_cpu_name()
     has = {name for name, present in llvm.get_host_cpu_features().items() if present}
-    if "avx512f" in has:
-        bits = "512" if cpu in WIDE_VECTOR_CPUS else "256 (of 512: LLVM prefers them on this processor)"
-    else:
-        bits = "256" if "avx" in has else "128"
-    return f"{bits} bits, code for {cpu}"
+    if "avx512f" in has and cpu in WIDE_VECTOR_CPUS:
+        return f"512 bits, code for {cpu}"
+    note = " (LLVM prefers 256 to 512 on it)" if "avx512f" in has else ""
+    return f"{256 if 'avx' in has else 128} bits, code for {cpu}{note}"

@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
+from .. import config
 from ..graph.build import build
 from ..graph.compiled import CompiledProgram, KernelStep
 from ..graph.measure import Cost, recording
@@ -23,8 +24,12 @@ RUNS, GAIN = 7, 0.97  # of which the shortest counts; a new cut has to be faster
 
 
 def tune_script(script: Path, args: Sequence[str], limit: int) -> int:
-    """Run a script, then try other blocks for the contractions it ran. Returns the script's exit status."""
-    with recording() as costs:
+    """Run a script, then try other blocks for the contractions it ran. Returns the script's exit status.
+
+    Kernels are waited for: what has run on the reference tier alone has no blocks.
+    """
+    tier = "compiled" if config.tier == "auto" else config.tier
+    with recording() as costs, config.using(tier=tier):
         status = run_script(script, args)
     found: dict[str, Numbers] = {}
     shapes = contractions(costs)
