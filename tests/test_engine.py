@@ -266,6 +266,47 @@ def test_check_mode_finds_a_wrong_kernel():
         record_it().tolist()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_check_mode_takes_noise_for_noise(seed):
+    torch.manual_seed(seed)
+    x, w, v = torch.randn(64, 300), torch.randn(300, 50), torch.randn(50, 40)
+    with config.using(tier="compiled", check=True):
+        zero = (x @ w) @ v - x @ (w @ v)        # but for rounding
+        results = zero / (zero.abs() + 1e-12), zero > 0, zero.argmax(1)
+        assert results[0].abs().max().item() <= 1
+
+
+def test_check_mode_lets_an_optimizer_divide_noise():
+    torch.manual_seed(0)
+    w = torch.randn(20, 30, requires_grad=True)
+    x = torch.randn(40, 20)
+    optimizer = torch.optim.Adam([w], lr=0.1)
+    with config.using(tier="compiled", check=True):
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.softmax(x @ w, -1).sum().backward()       # always 40: the gradient is rounding
+            optimizer.step()
+        assert w.isfinite().all().item()
+
+
+@pytest.mark.parametrize("wrong", [1.002, float("nan"), float("inf"), -1.0])
+def test_check_mode_finds_one_wrong_element(wrong, monkeypatch):
+    from jitorch.graph.compiled import CompiledProgram
+    run = CompiledProgram.run
+
+    def damaged(self, *args):
+        results = run(self, *args)
+        results[0][0][17] *= wrong
+        return results
+    monkeypatch.setattr(CompiledProgram, "run", damaged)
+    x, w = floats(30, 40), floats(40, 50)
+    for make in (lambda: x @ w, lambda: F.layer_norm(x, (40,)), lambda: (x @ w).relu() + 1, lambda: x.double() * 3):
+        with config.using(tier="compiled", check=True), pytest.raises(RuntimeError, match="differs from the reference"):
+            y = make()
+            flush()
+            y.tolist()
+
+
 def test_same_bits_with_one_and_two_threads():
     from jitorch.kernels.cpu import executor
     x = floats(700, 900)

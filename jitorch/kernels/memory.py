@@ -99,9 +99,12 @@ def memory_stats() -> dict[str, int]:
     return dict(_stats)
 
 
-# dtype -> how far results may be apart, as a part of themselves and of the largest value. In half precision a sum that lies between two numbers may be
+# dtype -> how far results may be apart, as a part of themselves and of the largest value, and some roundings of one. In half precision a sum that lies between two numbers may be
 # rounded to either, in each of several steps.
-ROUNDING = {"float32": (2e-4, 1e-5), "float64": (1e-9, 1e-12), "float16": (4e-3, 1e-3), "bfloat16": (3e-2, 8e-3)}
+ROUNDING = {
+    "float32": (2e-4, 1e-5, 2**-20), "complex64": (2e-4, 1e-5, 2**-20), "float64": (1e-9, 1e-12, 2**-49), "complex128": (1e-9, 1e-12, 2**-49),
+    "float16": (4e-3, 1e-3, 2**-9), "bfloat16": (3e-2, 8e-3, 2**-6),
+}
 
 
 def widened(array: np.ndarray) -> np.ndarray:
@@ -110,7 +113,7 @@ def widened(array: np.ndarray) -> np.ndarray:
 
 
 def largest(array: np.ndarray) -> float:
-    """The largest finite magnitude in a floating point array (0 for other dtypes)."""
+    """The largest finite magnitude in a floating point or complex array (0 for other dtypes)."""
     if array.dtype.name not in ROUNDING or not array.size:
         return 0.0
     magnitude = np.abs(widened(array))
@@ -126,7 +129,7 @@ def compare(got: np.ndarray, want: np.ndarray, scale: float = 0.0) -> str | None
         tolerance = "exactly"
     else:
         # rounding differs where sums are ordered differently: an error is measured against the largest value present
-        rtol, finite = ROUNDING[want.dtype.name]
+        rtol, finite, _ = ROUNDING[want.dtype.name]
         scale = max(scale, largest(want))
         got, want = widened(got), widened(want)
         with np.errstate(invalid="ignore"):

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -222,15 +222,36 @@ class Run(Event):
         replay.run(self)
 
     def like(self, other) -> bool:
-        if not (isinstance(other, Run) and self.leaves == other.leaves and self.fills == other.fills):
+        if not (isinstance(other, Run) and self.leaves == other.leaves):
             return False
         # (the same operations are another program once a number of theirs became a run-time scalar)
         if self.program is not other.program and not (self.program.wanted == other.program.wanted and same_steps(self.program, other.program)):
             return False
-        filled = {p + k for p, _, n in self.fills for k in range(n)}
-        filled.update(p for p, _ in self.given)
-        return len(self.scalars) == len(other.scalars) and all(
-            i in filled or alike([a], [b]) for i, (a, b) in enumerate(zip(self.scalars, other.scalars, strict=True)))
+        mine, theirs = self.numbers(), other.numbers()
+        return len(mine) == len(theirs) and all(type(a) is Given or a == b if type(a) is Given or type(b) is Fill else alike([a], [b])
+                                                for a, b in zip(mine, theirs, strict=True))
+
+    def numbers(self) -> list:
+        """What every operation is given as a number, in order: the number, or what fills it in at a replay."""
+        held: list = [*self.scalars]
+        for position, number, n in self.fills:
+            held[position : position + n] = [Fill(number, k) for k in range(n)]
+        for position, number in self.given:
+            held[position] = Given(number)
+        return [x for s in self.program.steps for x in (s.scalars if s.where is None else [held[i] for i in s.where])]
+
+
+class Fill(NamedTuple):
+    """A number of a run: one of those that a draw or an optimizer's step gives."""
+
+    number: int
+    place: int
+
+
+class Given(NamedTuple):
+    """A number of a run: one of the arguments'."""
+
+    number: int
 
 
 class Diverged(Exception):
@@ -268,16 +289,16 @@ class Ending:
         self.sources: list[int] = []        # the tensors that its results can be differentiated by (see again.py)
 
 
-    def difference(self, other: Ending) -> str | None:
-        """How another call ended differently."""
+    def difference(self, result: Any, other: Ending, unset: Container[int] = ()) -> str | None:
+        """How another call ended differently. result: what this one returns. unset: tensors without a gradient now, of which none need be taken away."""
         for name, mine, theirs in (
             ("makes tensors over", [s[:2] for s in self.storages], [s[:2] for s in other.storages]),
             ("gives tensors", [spec[:5] for spec in self.tensors], [spec[:5] for spec in other.tensors]),
-            ("sets gradients", self.grads, other.grads), ("writes to", self.written, other.written),
+            ("sets gradients", *([g for g in e.grads if g[1] >= 0 or g[0] not in unset] for e in (self, other))), ("writes to", self.written, other.written),
         ):
             if [str(m) for m in mine] != [str(t) for t in theirs]:
                 return f"it {name} {theirs} instead of {mine}"
-        return None if str(self.result) == str(other.result) else f"it returns {other.result} instead of {self.result}"
+        return None if str(result) == str(other.result) else f"it returns {other.result} instead of {result}"
 
 
 class Slot:

@@ -40,7 +40,7 @@ from ..tensor import Tensor
 from .capture import Check as LookEvent
 from .capture import Draw, Ending, Look, Made, Read, Run, Slot
 from .freeze import frozen_path
-from .replay import Branch, Capture, Replay
+from .replay import Branch, Capture, Replay, endings
 
 VERSION = 1
 MEMBERS = ("program.json", "weights.safetensors")
@@ -360,11 +360,6 @@ def all_events(branch: Branch) -> list:
     for b in branch.children.values():
         events += all_events(b)
     return events
-
-
-def endings(branch: Branch) -> list[Ending]:
-    own = [] if branch.ending is None else [branch.ending]
-    return own + [e for b in branch.children.values() for e in endings(b)]
 
 
 def compares_sizes(traced: Any) -> bool:

@@ -18,7 +18,7 @@ from ..kernels import memory
 from ..tensor import Tensor
 from .again import LIVE, Again, attach, live_numbers
 from .capture import Check as LookEvent
-from .capture import Diverged, Draw, Ending, Event, Read, Run, Session, Slot, Step
+from .capture import Diverged, Draw, Ending, Event, Given, Read, Run, Session, Slot, Step
 from .world import Check, World, alike, compiled_checks
 
 PLAIN_RUN = Program.run
@@ -92,17 +92,19 @@ def different(expected: Event | None, event: Event | None) -> str:
         for a, b in zip(expected.program.steps, event.program.steps, strict=False):
             if (a.op, a.slots, a.attrs) != (b.op, b.slots, b.attrs):
                 return f"{op_name(b)} ({b.line or 'line unknown'}) is recorded where {op_name(a)} ({a.line or 'line unknown'}) was captured"
-        if expected.program is not event.program:
+        if expected.program.wanted != event.program.wanted:
             step = event.program.steps[-1]
             return f"other results are wanted of {op_name(step)} ({step.line or 'line unknown'})"
         for k, (x, y) in enumerate(zip(expected.leaves, event.leaves, strict=True)):
             if x != y:
                 step = event.program.leaves[k]
                 return f"input {k}, {step.metas[0]} ({step.line or 'line unknown'}), comes from {y[0]} instead of {x[0]}"
+        mine, theirs = expected.numbers(), event.numbers()
         for step in event.program.steps:
-            if step.where and any(not alike([expected.scalars[i]], [event.scalars[i]]) for i in step.where):
-                return (f"{op_name(step)} ({step.line or 'line unknown'}) has the numbers {[event.scalars[i] for i in step.where]} instead of "
-                        f"{[expected.scalars[i] for i in step.where]}")
+            n = len(step.scalars)
+            if n and any(type(a) is not Given and not alike([a], [b]) for a, b in zip(mine[:n], theirs[:n], strict=False)):
+                return f"{op_name(step)} ({step.line or 'line unknown'}) has the numbers {theirs[:n]} instead of {mine[:n]}"
+            mine, theirs = mine[n:], theirs[n:]
         return "a number has another value"
     names = [type(e).__name__.lower() if e is not None else "nothing" for e in (event, expected)]
     line = next((s.line for e in (event, expected) if isinstance(e, Run) for s in e.program.steps if s.line), None)
@@ -331,8 +333,9 @@ class Capture:
             self.structure = now
         return self.first_broken()
 
-    def replay(self, arguments: list[Tensor], call: tuple, given: tuple = ()) -> tuple[bool, Any]:
-        """(True, the result), or (False, a script for a session) where a value was read that has no branch yet."""
+    def replay(self, arguments: list[Tensor], call: tuple, given: tuple = (), beside: bool = False) -> tuple[bool, Any]:
+        """(True, the result), or (False, a script for a session) where a value was read that has no branch yet. beside: random
+        numbers and counts are taken back, since the call will be done again."""
         state = Replay([*arguments, *self.held], self.arguments, given)
         branch = self.root
         try:
@@ -363,6 +366,8 @@ class Capture:
             state.take_back()
             raise
         self.replays += 1
+        if beside:
+            state.take_back()
         assert branch.ending is not None
         result = state.end(branch.ending)
         if state.live:
@@ -382,7 +387,7 @@ class Capture:
             state.take_back()
         return state.numbers
 
-    def difference(self, path: list[Event], ending: Ending, numbers: list[tuple], given: tuple = ()) -> str | None:
+    def difference(self, path: list[Event], ending: Ending, numbers: list[tuple], arguments: list[Tensor], given: tuple = ()) -> str | None:
         """How a call that ran as Python differs from what is captured for it."""
         counted = [e for e in path if isinstance(e, (Draw, Step))]
         for now, e in zip(numbers, counted, strict=False):
@@ -395,9 +400,10 @@ class Capture:
                 event = rest.pop(0) if rest else None
                 if event is None or not expected.like(event):
                     return different(expected, event)
-                for position, number in getattr(expected, "given", ()):
-                    if not alike([given[number]], [event.scalars[position]]):  # type: ignore[attr-defined]
-                        return f"a number is {event.scalars[position]} instead of {given[number]}"  # type: ignore[attr-defined]
+                if isinstance(expected, Run) and isinstance(event, Run) and expected.given:
+                    for mine, now in zip(expected.numbers(), event.numbers(), strict=True):
+                        if type(mine) is Given and not alike([given[mine.number]], [now]):
+                            return f"a number is {now} instead of {given[mine.number]}"
             if branch.read is None:
                 break
             event = rest.pop(0) if rest else None
@@ -410,7 +416,9 @@ class Capture:
         if rest:
             return different(None, rest[0])
         assert branch.ending is not None
-        return branch.ending.difference(ending)
+        end = branch.ending
+        slots = [Slot(i) for i in range(len(end.tensors))], [Slot(i, read=True) for i in range(len(path))]
+        return end.difference(filled(end.result, *slots, given), ending, {i for i, t in enumerate([*arguments, *self.held]) if t.grad is None})
 
     def find_reuse(self, branch: Branch) -> None:
         """New gradients that take the place of old ones which nothing looks at: see `Launch`."""
@@ -454,6 +462,12 @@ class Capture:
                 branch.children[key] = grown(rest, ending)      # whole, since other threads replay at this moment
                 return None
             branch = found
+
+
+def endings(branch: Branch) -> list[Ending]:
+    """Of all paths."""
+    own = [] if branch.ending is None else [branch.ending]
+    return own + [e for b in branch.children.values() for e in endings(b)]
 
 
 def grown(path: list[Event], ending: Ending) -> Branch:

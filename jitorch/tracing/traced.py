@@ -14,12 +14,14 @@ from ..amp.autocast import state as autocast_state
 from ..autograd.node import state as autograd_state
 from ..changes import Table
 from ..graph.record import ROOT, Size, local
+from ..kernels.memory import compare, largest
 from ..nn.modules.module import Module
 from ..tensor import Tensor
-from .capture import Session
+from .capture import Diverged, Session
+from .freeze import frozen_path
 from .numbers import KINDS, Lines, asks_types
 from .observe import Learned, Observer
-from .replay import Capture
+from .replay import Capture, endings
 from .world import PLAIN, Check, World
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
@@ -185,7 +187,7 @@ class TracedFunction:
                 if capture.eager is not None:
                     return self.original(*args, **kwargs)
                 if config.check:
-                    return self.compared(entry, tensors, objects, args, kwargs, capture)
+                    return self.compared(entry.captures, entry, tensors, objects, args, kwargs, capture)
                 if capture is not entry.captures[0]:
                     with self.lock:
                         if capture in entry.captures:
@@ -225,7 +227,7 @@ class TracedFunction:
             given = capture.numbers(*numbers)
             if given is not None and capture.fits(tensors) is None:
                 if config.check:
-                    return True, self.compared(None, tensors, objects, args, kwargs, capture, given)
+                    return True, self.compared(general.captures, None, tensors, objects, args, kwargs, capture, given)
                 done, result = capture.replay(tensors, (self.original, args, kwargs), given)
                 if done:
                     return True, result
@@ -244,7 +246,6 @@ class TracedFunction:
             reason = session.reason
             if ending is not None and reason is None:
                 if self.frozen and not ending.written:
-                    from .freeze import frozen_path
                     session.path = frozen_path(session)
                 capture = Capture(session, objects)
                 reason = capture.insert(session.path, ending)
@@ -324,18 +325,30 @@ class TracedFunction:
                     result = session.lines.close(result)
             return session, ending, result
 
-    def compared(self, entry: Entry | None, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict, capture: Capture, given: tuple = ()) -> Any:
+    def compared(self, kept: list[Capture], entry: Entry | None, tensors: list[Tensor], objects: list, args: tuple, kwargs: dict,
+                 capture: Capture, given: tuple = ()) -> Any:
         """With config.check: the call runs as Python, and what it does is compared with what a replay would have done. RuntimeError at
         the first difference."""
-        numbers = capture.numbers_now(tensors)
+        try:
+            numbers = capture.numbers_now(tensors)
+        except Diverged as why:         # a replay would find that out, too
+            self.note(f"captured again: {why}")
+            with self.lock:
+                if capture in kept:
+                    kept.remove(capture)
+            return self.watched_call(tensors, objects, args, kwargs)[2] if entry is None else self.capture(entry, tensors, objects, args, kwargs)
+        frozen = self.frozen and not any(e.written for e in endings(capture.root))
+        done, replayed = capture.replay(tensors, (self.original, args, kwargs), given, beside=True) if frozen else (False, None)
         session, ending, result = self.watched_call(tensors, objects, args, kwargs)
         if ending is None:
             difference: str | None = None if capture.root.read is not None else f"the call can't be captured any more: {session.reason}"
         else:
-            difference = capture.difference(session.path, ending, numbers, given)
+            difference = capture.difference(frozen_path(session) if frozen else session.path, ending, numbers, tensors, given)
+        if done and not difference:     # other operations than those of the module
+            difference = different_values(replayed, result, tensors)
         if difference:
             raise RuntimeError(f"check: a replay of {self!r} would differ from eager mode: {difference}")
-        capture.replays += 1
+        capture.replays += not done
         return result
 
     def keep(self, entry: Entry, session: Session, ending: Any, objects: list, capture: Capture | None, args: tuple, kwargs: dict) -> None:
@@ -343,7 +356,6 @@ class TracedFunction:
         if ending is not None:
             made = capture is None
             if self.frozen and not ending.written:
-                from .freeze import frozen_path
                 session.path = frozen_path(session)
             if capture is None:
                 capture = Capture(session, objects)
@@ -421,6 +433,19 @@ class TracedFunction:
 
     def __repr__(self) -> str:
         return f"<traced {getattr(self.original, '__qualname__', self.original)}>"
+
+
+def different_values(got: Any, want: Any, inputs: list[Tensor]) -> str | None:
+    """The first tensor of a result that isn't another's up to rounding, in words."""
+    found: list[list[Tensor]] = [[], []]
+    for x, tensors in zip((got, want), found, strict=True):
+        flatten(x, tensors, [])
+    scale = max((largest(t.detach()._array()) for t in inputs), default=0.0)
+    for number, (x, y) in enumerate(zip(*found, strict=True)):
+        difference = compare(x.detach()._array().reshape(-1), y.detach()._array().reshape(-1), scale)
+        if difference:
+            return f"tensor {number} of the result: {difference}"
+    return None
 
 
 def example_of(args: tuple, kwargs: dict) -> dict | None:

@@ -54,6 +54,19 @@ def test_equals_the_module_up_to_rounding(name):
     assert "view" not in names(frozen)      # of parameters: computed before
 
 
+def test_the_check_switch_compares_a_frozen_module_with_eager_mode():
+    net = ready(CHAINS["conv bias bn"])
+    x = torch.randn(2, 3, 9, 9)
+    with torch.no_grad(), config.using(check=True):
+        frozen = torch.jit.freeze(torch.jit.trace(net, x))
+        for _ in range(4):
+            frozen(x)
+        assert frozen.replays >= 2
+        frozen.__dict__["__traced__"][0].bias.add_(0.01)
+        with pytest.raises(RuntimeError, match="would differ from eager mode"):
+            frozen(x)
+
+
 def test_is_a_copy_without_parameters():
     net = ready(CHAINS["conv bn"])
     x = torch.randn(1, 3, 9, 9)
@@ -201,7 +214,7 @@ def test_programs_share_what_is_packed():
 def test_a_saved_program_packs_where_it_is_loaded(tmp_path):
     net = nn.Sequential(nn.Conv2d(3, 20, 3), nn.BatchNorm2d(20), nn.ReLU(), nn.Conv2d(20, 24, 3), nn.Flatten(), nn.Linear(24 * 25, 33)).eval()
     x = torch.randn(4, 3, 9, 9)
-    with torch.no_grad(), config.using(tier="compiled"):
+    with torch.no_grad(), config.using(tier="compiled", check=False):
         frozen = torch.jit.freeze(torch.jit.trace(net, x))
         for _ in range(2):
             want = frozen(x)

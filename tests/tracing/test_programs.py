@@ -43,6 +43,8 @@ def check(name, tier):
     function, how = PROGRAMS[name]
     eager, traced, made = run(function, tier)
     assert traced == eager
+    if config.check:
+        return          # where nothing is replayed, what would be isn't done by other ways either
     history = [h for t in made for h in t.history]
     replays = sum(t.replays for t in made if isinstance(t, TracedFunction))
     if isinstance(how, int):
