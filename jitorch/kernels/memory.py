@@ -99,8 +99,8 @@ def memory_stats() -> dict[str, int]:
     return dict(_stats)
 
 
-# dtype -> how far results may be apart, as a part of themselves and of the largest value, and some roundings of one. In half precision a sum that lies between two numbers may be
-# rounded to either, in each of several steps.
+# dtype -> how far results may be apart, as a part of themselves and of the largest value, and some roundings of one. In half precision a sum that
+# lies between two numbers may be rounded to either, in each of several steps.
 ROUNDING = {
     "float32": (2e-4, 1e-5, 2**-20), "complex64": (2e-4, 1e-5, 2**-20), "float64": (1e-9, 1e-12, 2**-49), "complex128": (1e-9, 1e-12, 2**-49),
     "float16": (4e-3, 1e-3, 2**-9), "bfloat16": (3e-2, 8e-3, 2**-6),
