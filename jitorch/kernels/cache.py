@@ -38,7 +38,7 @@ STORES_BETWEEN_TRIMS = 200
 STALE_SECONDS = 3600  # a temporary file of this age was left behind by a process that died
 ENTRY, SOURCE, TEMPORARY = ".kernel", ".py", ".tmp"
 COMPILER = Path(__file__).with_name("cpu") / "compiler.py"
-IMPORT = re.compile(r"^from (\.+)(\w*) import ([\w, ]+)", re.MULTILINE)  # within the package; `ast` takes 100 times as long
+IMPORT = re.compile(r"^from (\.+)(\w*) import \(?([\w, ]*)", re.MULTILINE)  # within the package; `ast` takes 100 times as long
 
 _lock = threading.RLock()  # a signal handler or a finalizer may run while this thread holds it
 _stores = 0
