@@ -45,6 +45,13 @@ def test_files_and_commands_that_are_named_exist():
     assert switches and all(s in package for s in switches)
 
 
+@pytest.mark.parametrize("folder", ["ops", "graph", "kernels/cpu", "tracing"])
+def test_a_map_of_a_package_names_each_of_its_files(folder):
+    text = (ROOT / "jitorch" / folder / "__init__.py").read_text()
+    named = set(re.findall(r"\b\w+\.py\b", text))
+    assert named == {path.name for path in (ROOT / "jitorch" / folder).glob("*.py")} - {"__init__.py"}
+
+
 def test_the_package_says_its_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", jitorch.__version__)
 
