@@ -4,6 +4,7 @@
     at each step:
         pack what is fed: a result of the step before
         for each few columns:
+            ask for the memory that the values below need
             product = fed @ weights         a tile for each few rows and each block of columns that the step asks for; simd.microkernel
             the step's values, and stores   one loop over a row's columns, from the IR's own maps
 
@@ -75,6 +76,7 @@ def kernel(args, lo, hi):
                         for k in range(0, depth, {DEPTH}):
                             for p in range((count + {R} - 1) // {R}):
                                 own = at(tile, (g * unit_rows + p * {R}) * {WIDE} + c)
+{ahead}
                                 if count - p * {R} > {FEW}:
                                     micro(at(fed, (p * depth + k) * {R}), at(of, k * {C}), own, min(depth - k, {DEPTH}), k)
                                 else:
@@ -115,6 +117,7 @@ def generate(p: Problem, operands: list[tuple], results: list[tuple | None], fin
         source=f"source = at(y{step.fed}, ({{}} * rows + first) * depth)".format(
             "before" if step.first is not None else "(before if step > 0 else 0)") + (
             f"\n            if step == 0:\n                source = at(x{step.first}, first * depth)" if step.first is not None else ""),
+        ahead="\n".join(" " * 32 + line for line in ahead(p, products, results)),
         nothing_fed="" if step.first is not None else (
             f"                if step == 0:\n                    for i in range({products * columns} * unit_rows):\n"
             f"                        tile[i] = {p.dtype}(0)"),
@@ -152,6 +155,23 @@ def place(p: Problem, source: tuple) -> list[str]:
                 f"at(x{other}, row * width + left)"]
     return ["step + 1 < steps", f"at(x{which}, (after * rows + row) * {p.operand_blocks[which]} * width + {block} * width + left)",
             f"at(x{other}, row * width + left)"]
+
+
+def ahead(p: Problem, products: int, results: list[tuple | None]) -> list[str]:
+    """Lines that ask for the memory that a tile's maps read and write, long before: each operand beside another product and part of k."""
+    rows, lanes = tile(p.dtype)
+    places = [(f"x{s[1]}", p.operand_blocks[s[1]], s[2]) for s in p.step.sources if s[0] == "sequence"]
+    places += [(f"y{q}", len(blocks), k) for q, blocks in enumerate(p.step.results) if results[q] is not None for k in range(len(blocks))]
+    parts = -(-p.depth_blocks * p.width // DEPTH)
+    turns = [f"g == {n % products} and k == {n // products % parts * DEPTH}" for n in range(len(places))]
+    lines = []
+    for turn in dict.fromkeys(turns):
+        lines += [f"if {turn} and step < steps:", f"    for r in range(p * {rows}, min(p * {rows} + {rows}, count)):"]
+        for other, (name, blocks, block) in zip(turns, places):
+            if other == turn:
+                lines.append(f"        near = at({name}, (t * rows + first + r) * {blocks} * width + {block} * width + left + c)")
+                lines += [f"        prefetch(at(near, {x}))" for x in (0, lanes)]
+    return lines
 
 
 def inputs(p: Problem) -> list[str]:

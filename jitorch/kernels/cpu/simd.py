@@ -7,6 +7,7 @@
     copy_lanes(to, source, 16)          16 elements, unaligned
     patch_lanes, output_lanes           transforms of 16 patches of a convolution at a time, see winograd.py
     zero_lanes(to, 16)
+    prefetch(pointer)
     transpose_quads(to, step, p0, p1, p2, p3)       four elements of four rows, stored as four groups of four `step` apart
 
 Importing this module imports Numba, so only the compile helpers do so.
@@ -57,13 +58,13 @@ def fused(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Va
     return builder.call(function, [a, b, c])
 
 
-def ask_for(builder: ir.IRBuilder, pointer: ir.Value) -> None:
-    """Have a line of memory brought near, without waiting for it."""
+def ask_for(builder: ir.IRBuilder, pointer: ir.Value, cache: int) -> None:
+    """Have a line of memory brought into the first- or the second-level cache, without waiting for it."""
     place = ir.IntType(8).as_pointer()
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [place, INDEX, INDEX, INDEX]), "llvm.prefetch.p0"
     )
-    read, near, data = (ir.Constant(INDEX, n) for n in (0, 3, 1))
+    read, near, data = (ir.Constant(INDEX, n) for n in (0, 4 - cache, 1))
     builder.call(function, [builder.bitcast(pointer, place), read, near, data])
 
 
@@ -84,7 +85,7 @@ def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors
     sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
     element, row = of_a(k), of_b(k)
     if ahead is not None:
-        ask_for(builder, ahead(k))
+        ask_for(builder, ahead(k), 1)
     right = [load_lanes(builder, builder.gep(row, [ir.Constant(WORD, j * kind.count)]), kind) for j in range(vectors)]
     new = []
     for r in range(rows):
@@ -302,6 +303,17 @@ def zero_lanes(typingctx, to, n):
 
 
 @intrinsic
+def prefetch(typingctx, pointer):
+    """Have the line of memory there brought into the second-level cache: the first has no room to spare beside a product."""
+
+    def codegen(context, builder, sig, args):
+        ask_for(builder, args[0], 2)
+        return context.get_dummy_value()
+
+    return types.void(pointer), codegen
+
+
+@intrinsic
 def transpose_quads(typingctx, to, step, p0, p1, p2, p3):
     """to[i * step + r] = p_r[i] for i, r in 0..3."""
 
@@ -423,6 +435,7 @@ NAMES = {
     "panelkernel": panelkernel,
     "dotkernel": dotkernel,
     "copy_lanes": copy_lanes,
+    "prefetch": prefetch,
     "zero_lanes": zero_lanes,
     "patch_lanes": patch_lanes,
     "output_lanes": output_lanes,
