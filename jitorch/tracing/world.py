@@ -135,7 +135,6 @@ class World:
         self.learned = learned
         self.watched: list[Check] = []
         self.announced: list[Check] = []
-        self.effects: list[Check] = []              # not guarded, but a call must leave them as they are
         self.tensors: list[Tensor] = []
         self.schedulers: list[LRScheduler] = []
         self.optimizers: list[Optimizer] = []

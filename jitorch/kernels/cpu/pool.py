@@ -177,11 +177,11 @@ class Pool:
         cache.warn_of_problems()
         return ticket
 
-    def start_threads(self, at_once: bool = False) -> None:
-        """Have as many threads as there is work for, `at_once`: as many as there may be."""
+    def start_threads(self) -> None:
+        """Have as many threads as there is work for, and no more than there may be."""
         limit = min(MAX_HELPERS, os.cpu_count() or 1)
         with self.changed:
-            while self.threads < limit and (at_once or len(self.queue) > self.idle):
+            while self.threads < limit and len(self.queue) > self.idle:
                 self.threads += 1
                 self.idle += 1
                 try:
@@ -330,11 +330,6 @@ def request(source: str) -> Ticket:
     [0, 2, 4]
     """
     return _pool.request(source)
-
-
-def prestart() -> None:
-    """Start the helpers now, in the background: importing Numba takes them half a second."""
-    _pool.start_threads(at_once=True)
 
 
 def stats() -> dict[str, int]:
