@@ -49,7 +49,10 @@ def trace(
     traced = tracing.trace(func)
     if isinstance(example_inputs, (Tensor, Mapping)):
         example_inputs = (example_inputs,)
-    check_result(traced(*tuple(example_inputs or ()), **dict(example_kwarg_inputs or {})))
+    args, kwargs = tuple(example_inputs or ()), dict(example_kwarg_inputs or {})
+    check_result(traced(*args, **kwargs))
+    held = traced.__dict__["traced"] if isinstance(traced, TracedModule) else traced
+    held.example = args, kwargs
     return traced
 
 
@@ -78,7 +81,15 @@ def script(obj: Any, *args: Any, **kwargs: Any) -> NoReturn:
 
 
 def save(m: Any, f: Any, _extra_files: Any = None) -> None:
-    """Write a traced function or module to one file; see `TracedFunction.save`. RuntimeError for what is not traced."""
+    """Write a traced function or module to one file; see `TracedFunction.save`. RuntimeError for what is not traced.
+
+    >>> import jitorch as torch
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> torch.jit.save(torch.jit.trace(torch.nn.Linear(3, 2).eval(), torch.ones(1, 3)), file)
+    >>> torch.jit.load(io.BytesIO(file.getvalue()))(torch.ones(5, 3)).shape
+    torch.Size([5, 2])
+    """
     if _extra_files:
         raise RuntimeError("torch.jit.save: _extra_files is not supported; keep them beside the file")
     if not isinstance(m, (TracedFunction, TracedModule)):

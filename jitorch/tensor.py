@@ -193,7 +193,14 @@ class Tensor:
         return np.ndarray(m.shape, m.dtype.np, buffer, m.offset * size, [s * size for s in m.strides])
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The values as a NumPy array that shares this tensor's memory. RuntimeError if it requires grad, unless force."""
+        """The values as a NumPy array that shares this tensor's memory. RuntimeError if it requires grad, unless force.
+
+        >>> import jitorch as torch
+        >>> x = torch.zeros(2)
+        >>> x.numpy()[0] = 7
+        >>> x
+        tensor([7., 0.])
+        """
         if self.requires_grad:
             if not force:
                 raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
@@ -223,12 +230,23 @@ class Tensor:
         return (1, 0)
 
     def item(self):
-        """The value of a one-element tensor as a Python number. RuntimeError for more elements."""
+        """The value of a one-element tensor as a Python number. RuntimeError for more elements.
+
+        >>> import jitorch as torch
+        >>> torch.tensor([2.5]).item()
+        2.5
+        """
         if self._meta.numel != 1:
             raise RuntimeError(f"a Tensor with {self._meta.numel} elements cannot be converted to Scalar")
         return self._array().item()
 
     def tolist(self):
+        """The values as nested lists of Python numbers; of a 0-d tensor, a number. Runs what is recorded.
+
+        >>> import jitorch as torch
+        >>> torch.tensor([[1, 2], [3, 4]]).tolist()
+        [[1, 2], [3, 4]]
+        """
         return self._array().tolist()
 
     def __bool__(self) -> bool:
@@ -316,7 +334,14 @@ class Tensor:
 
     # -- autograd --------------------------------------------------------------------------------------------------
     def backward(self, gradient=None, retain_graph=None, create_graph: bool = False, inputs=None) -> None:
-        """Accumulate the gradients of this tensor into the leaves' `.grad`. RuntimeError unless it is a scalar or `gradient` is given."""
+        """Accumulate the gradients of this tensor into the leaves' `.grad`. RuntimeError unless it is a scalar or `gradient` is given.
+
+        >>> import jitorch as torch
+        >>> x = torch.tensor([1., 2.], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([2., 4.])
+        """
         autograd.backward(self, gradient, retain_graph, create_graph, inputs=inputs)
 
     def retain_grad(self) -> None:
@@ -336,7 +361,15 @@ class Tensor:
         return self._retains
 
     def register_hook(self, hook) -> RemovableHandle:
-        """Call `hook(grad)` when this tensor's gradient is computed; what it returns (if anything) takes its place."""
+        """Call `hook(grad)` when this tensor's gradient is computed; what it returns (if anything) takes its place.
+
+        >>> import jitorch as torch
+        >>> x = torch.ones(2, requires_grad=True)
+        >>> handle = x.register_hook(lambda grad: grad * 10)
+        >>> x.sum().backward()
+        >>> x.grad
+        tensor([10., 10.])
+        """
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         fn = self.grad_fn

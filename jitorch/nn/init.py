@@ -154,7 +154,13 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator=None
 ) -> Tensor:
-    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015); `a` is the slope of leaky_relu."""
+    """U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015); `a` is the slope of leaky_relu.
+
+    >>> import jitorch as torch
+    >>> w = torch.nn.init.kaiming_uniform_(torch.empty(4, 6), nonlinearity="relu")
+    >>> bool(w.abs().max() <= 1)            # gain sqrt(2), fan 6
+    True
+    """
     std = _kaiming_std(tensor, a, mode, nonlinearity)
     return tensor if std is None else uniform_(tensor, -math.sqrt(3.0) * std, math.sqrt(3.0) * std, generator)
 

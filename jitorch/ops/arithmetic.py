@@ -391,9 +391,13 @@ METHODS["where"] = lambda self, condition, other: where(condition, self, other)
 
 
 def clamp(input, min=None, max=None, *, out=None):
-    """Limited to [min, max]:
+    """Limited to [min, max], which are numbers, tensors, or None for no limit.
 
-    numbers, tensors, or None for no limit. Where min > max the result is max. RuntimeError without limits.
+    Where min > max the result is max. RuntimeError without limits.
+
+    >>> import jitorch as torch
+    >>> torch.clamp(torch.tensor([-2., 0.5, 9.]), min=0, max=1)
+    tensor([0.0000, 0.5000, 1.0000])
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")

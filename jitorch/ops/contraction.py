@@ -208,7 +208,12 @@ def mm(input, mat2, *, out=None, out_dtype=None):
 
 
 def bmm(input, mat2, *, out=None):
-    """The products of two batches of matrices: (B, M, K) by (B, K, N)."""
+    """The products of two batches of matrices: (B, M, K) by (B, K, N) is (B, M, N). RuntimeError where sizes don't fit.
+
+    >>> import jitorch as torch
+    >>> torch.bmm(torch.ones(3, 2, 4), torch.ones(3, 4, 5)).shape
+    torch.Size([3, 2, 5])
+    """
     need_tensors("bmm", input, mat2)
     for what, m in (("batch1", input), ("batch2", mat2)):
         if m.ndim != 3:
@@ -620,7 +625,12 @@ def expanded_to(x, labels, order):
 
 # -- layers ----------------------------------------------------------------------------------------------------------
 def linear(input, weight, bias=None):
-    """input @ weight.T + bias: (..., K) with weight (N, K) is (..., N)."""
+    """input @ weight.T + bias: (..., K) with weight (N, K) is (..., N). RuntimeError where sizes don't fit or dtypes differ.
+
+    >>> import jitorch as torch
+    >>> torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 3)).shape
+    torch.Size([2, 4])
+    """
     need_tensors("linear", input, weight, *(() if bias is None else (bias,)))
     x, w = input._meta, weight._meta
     if len(x.shape) > 1 and len(w.shape) == 2:

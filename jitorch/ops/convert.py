@@ -18,7 +18,12 @@ cast_op = Op(
 
 
 def to(self, *args, dtype=None, device=None, non_blocking: bool = False, copy: bool = False, memory_format=None):
-    """In another dtype (`to(torch.float64)`), on another device (`to("cpu")`), or as another tensor is (`to(other)`)."""
+    """In another dtype (`to(torch.float64)`), on another device (`to("cpu")`), or as another tensor is (`to(other)`).
+
+    >>> import jitorch as torch
+    >>> torch.tensor([1.7]).to(torch.int64)
+    tensor([1])
+    """
     for a in args:
         if isinstance(a, dtypes.dtype):
             dtype = a

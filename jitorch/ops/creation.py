@@ -332,7 +332,12 @@ def linspace(
     requires_grad: bool = False,
     pin_memory=False,
 ):
-    """`steps` evenly spaced numbers from start to end, both included. RuntimeError for negative steps."""
+    """`steps` evenly spaced numbers from start to end, both included. RuntimeError for negative steps.
+
+    >>> import jitorch as torch
+    >>> torch.linspace(0, 1, 5)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     check_device(device)
     check_steps("linspace", start, end, steps)
     dtype = dtype_of(dtype, dtypes.get_default_dtype() if out is None else out.dtype)
@@ -390,7 +395,13 @@ def eye(
     requires_grad: bool = False,
     pin_memory=False,
 ):
-    """Ones on the diagonal of an (n, m) matrix, zeros elsewhere. RuntimeError for negative sizes."""
+    """Ones on the diagonal of an (n, m) matrix, zeros elsewhere. RuntimeError for negative sizes.
+
+    >>> import jitorch as torch
+    >>> torch.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     check_device(device)
     m = n if m is None else m
     if n < 0 or m < 0:

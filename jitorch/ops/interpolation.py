@@ -31,6 +31,10 @@ def interpolate(
     mode: "nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic" or "area".
     antialias: widen the filter where the result is smaller ("bilinear" and "bicubic").
     Raises ValueError or NotImplementedError as PyTorch does.
+
+    >>> import jitorch as torch
+    >>> torch.nn.functional.interpolate(torch.zeros(1, 3, 4, 4), scale_factor=2).shape
+    torch.Size([1, 3, 8, 8])
     """
     n = input.ndim - 2
     if antialias and not (mode in ("bilinear", "bicubic") and n == 2):

@@ -101,7 +101,13 @@ def sequence(name: str, tensors) -> list:
 
 
 def stack(tensors, dim: int = 0, *, out=None):
-    """Tensors of one shape along a new dimension. RuntimeError where shapes differ."""
+    """Tensors of one shape along a new dimension. RuntimeError where shapes differ.
+
+    >>> import jitorch as torch
+    >>> torch.stack([torch.tensor([1, 2]), torch.tensor([3, 4])], dim=1)
+    tensor([[1, 3],
+            [2, 4]])
+    """
     tensors = sequence("stack", tensors)
     shape = tensors[0].shape
     for k, t in enumerate(tensors):
@@ -426,6 +432,11 @@ def pad(input, pad, mode: str = "constant", value=None):
 
     mode: "constant" (with `value`, 0 unless given; negative numbers crop), "reflect", "replicate" or "circular".
     Raises RuntimeError or NotImplementedError where PyTorch does.
+
+    >>> import jitorch as torch
+    >>> torch.nn.functional.pad(torch.tensor([[1, 2]]), (1, 0, 0, 1))
+    tensor([[0, 1, 2],
+            [0, 0, 0]])
     """
     pad = tuple(int(p) for p in pad)
     n = len(pad) // 2

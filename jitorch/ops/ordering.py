@@ -105,6 +105,10 @@ def topk(input, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
     """(values, indices) of the k largest (or smallest) elements along a dimension, in order.
 
     RuntimeError for k out of range.
+
+    >>> import jitorch as torch
+    >>> torch.topk(torch.tensor([3., 1., 4.]), 2).indices
+    tensor([2, 0])
     """
     return finish(
         RETURN_TYPES["topk"](*apply(topk_op, (input,), (int(k), wrap_dim(dim, input.ndim), bool(largest)))), out

@@ -151,7 +151,12 @@ mean_op = reduction(
 
 
 def mean(input, dim=None, keepdim: bool = False, *, dtype=None, out=None, axis=None, keepdims: bool | None = None):
-    """The mean over all elements, or over the dimensions `dim`. RuntimeError for integers, unless dtype is given."""
+    """The mean over all elements, or over the dimensions `dim`. RuntimeError for integers, unless dtype is given.
+
+    >>> import jitorch as torch
+    >>> torch.mean(torch.tensor([[1., 2.], [3., 4.]]), dim=0)
+    tensor([2., 3.])
+    """
     dtype = dtype or input.dtype
     if dtype.category < FLOAT:
         raise RuntimeError(
@@ -472,9 +477,13 @@ argmax_op, argmin_op = arg_reduction("argmax", np.argmax), arg_reduction("argmin
 
 
 def argmax(input, dim=None, keepdim: bool = False, *, out=None):
-    """The index of the largest element along dim (the first of several);
+    """The index of the largest element along dim (the first of several), or, without dim, of the flattened tensor.
 
-    None: of the flattened tensor. NaN counts as largest.
+    NaN counts as largest. IndexError for a dimension that isn't there or, without elements, has size 0.
+
+    >>> import jitorch as torch
+    >>> torch.argmax(torch.tensor([[1, 5], [7, 2]]), dim=1)
+    tensor([1, 0])
     """
     return finish(apply(argmax_op, (input,), (dims_of(input.ndim, dim), bool(keepdim))), out)
 

@@ -84,7 +84,12 @@ SVD = {"linalg_svd": named("linalg_svd", "U", "S", "Vh"), "svd": named("svd", "U
 
 
 def svd(A, full_matrices: bool = True, *, driver=None, out=None):
-    """(U, S, Vh) with A = U @ diag(S) @ Vh, singular values in descending order."""
+    """(U, S, Vh) with A = U @ diag(S) @ Vh, singular values in descending order.
+
+    >>> import jitorch as torch
+    >>> torch.linalg.svd(torch.tensor([[3., 0.], [0., 4.]])).S
+    tensor([4., 3.])
+    """
     return SVD["linalg_svd"](*apply(svd_op, (A,), (bool(full_matrices),)))
 
 

@@ -95,7 +95,13 @@ def sizes(args) -> tuple:
 
 
 def view(input, *shape):
-    """The same memory with another shape (one size may be -1). RuntimeError where strides can't express it."""
+    """The same memory with another shape (one size may be -1). RuntimeError where strides can't express it.
+
+    >>> import jitorch as torch
+    >>> torch.arange(6).view(2, -1)
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     if len(shape) == 1 and hasattr(shape[0], "itemsize"):
         if shape[0] is input.dtype:
             return view_op(input, tuple(input.shape))
@@ -106,7 +112,12 @@ def view(input, *shape):
 
 
 def reshape(input, *shape):
-    """A view where strides can express it, else a copy."""
+    """A view where strides can express it, else a copy.
+
+    >>> import jitorch as torch
+    >>> torch.arange(6).view(2, 3).t().reshape(6)
+    tensor([0, 3, 1, 4, 2, 5])
+    """
     shape = sizes(shape)
     try:
         return view_op(input, shape)
@@ -138,7 +149,12 @@ permute_op = ViewOp("permute", permute_geometry, permute_vjp)
 
 
 def permute(input, *dims):
-    """The dimensions in another order."""
+    """The dimensions in another order.
+
+    >>> import jitorch as torch
+    >>> torch.zeros(2, 3, 4).permute(2, 0, 1).shape
+    torch.Size([4, 2, 3])
+    """
     return permute_op(input, sizes(dims))
 
 
@@ -468,7 +484,12 @@ def unbind(input, dim: int = 0):
 
 
 def split(tensor, split_size_or_sections, dim: int = 0):
-    """Pieces of a dimension, each `split_size` long (the last may be shorter), or of the sizes listed."""
+    """Pieces of a dimension, each `split_size` long (the last may be shorter), or of the sizes listed.
+
+    >>> import jitorch as torch
+    >>> [p.tolist() for p in torch.split(torch.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
     if tensor.ndim == 0:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = wrap_dim(dim, tensor.ndim)

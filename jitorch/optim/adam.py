@@ -134,7 +134,16 @@ def amsgrad_rule(m, flags, p, g, mean, square, largest, size, root, left1, beta2
 
 
 class AdamW(Adam):
-    """Adam with weight decay on the parameter itself: p *= 1 - lr * weight_decay (Loshchilov and Hutter, 2019)."""
+    """Adam with weight decay on the parameter itself: p *= 1 - lr * weight_decay (Loshchilov and Hutter, 2019).
+
+    >>> import jitorch as torch
+    >>> p = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = torch.optim.AdamW([p], lr=0.1, weight_decay=0.5)
+    >>> p.sum().backward()
+    >>> optimizer.step()
+    >>> p.detach()
+    tensor([0.8500])
+    """
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ from .freeze import frozen_path
 from .replay import Branch, Capture, Replay, endings
 
 VERSION = 1
+FIRST_CALLS = 3     # by the third one, what can be captured is
 MEMBERS = ("program.json", "weights.safetensors")
 SIZES = frozenset(("shape", "size", "numel", "nelement", "stride", "ndim", "dim"))
 
@@ -303,7 +304,16 @@ def match(wanted: Any, got: Any, n: list[int]) -> bool:
 # -- saving ------------------------------------------------------------------------------------------------------------
 def save(traced: Any, module: Module | None, file: Any, general: bool | None) -> None:
     """See TracedFunction.save."""
-    captures = [(key, c) for key, e in traced.entries.items() for c in e.captures if c.eager is None and c.root.events]
+    captures = captures_of(traced)
+    if traced.example is not None and not (module is not None and module.training):
+        args, kwargs = traced.example
+        with no_grad():                         # `jit.trace` has run it once only, or with gradients
+            for _ in range(FIRST_CALLS):
+                if without_history(captures):
+                    break
+                traced(*args, **kwargs)
+                captures = captures_of(traced)
+        captures = without_history(captures) or captures
     if not captures:
         raise CantSave("save: nothing is captured yet: call it (twice) on an example first, and see explain()")
     names = {} if module is None else {id(t): k for k, t in (*module.named_parameters(), *module.named_buffers())}
@@ -325,6 +335,16 @@ def save(traced: Any, module: Module | None, file: Any, general: bool | None) ->
     with open(beside, "wb") as f:
         f.write(buffer.getvalue())
     os.replace(beside, path)
+
+
+def captures_of(traced: Any) -> list[tuple[Any, Capture]]:
+    """Every capture that holds programs, and the key of its arguments."""
+    return [(key, c) for key, e in traced.entries.items() for c in e.captures if c.eager is None and c.root.events]
+
+
+def without_history(captures: list[tuple[Any, Capture]]) -> list[tuple[Any, Capture]]:
+    """Those whose results don't require grad."""
+    return [(key, c) for key, c in captures if not any(end.sources for end in endings(c.root))]
 
 
 def encode_capture(capture: Capture, key: Any, names: dict[int, str], weights: dict[str, np.ndarray], traced: Any, general: bool | None,

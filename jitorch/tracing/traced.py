@@ -149,6 +149,7 @@ class TracedFunction:
         self.families: dict[Any, int] = {}      # signatures without their numbers -> how many were seen
         self.lock = threading.RLock()
         self.calls = 0
+        self.example: tuple[tuple, dict] | None = None      # arguments that it may be called with to be saved (see jit.trace)
         self.history: list[str] = []        # why it was captured again, or not at all
         update_wrapper(self, function, updated=())
 

@@ -56,6 +56,21 @@ def test_loads_and_runs(tmp_path):
         assert torch.allclose(loaded(flipped)["logits"], net(flipped)["logits"], atol=1e-6)
 
 
+def test_what_jit_trace_ran_once_is_saved_as_in_pytorch(tmp_path):
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    with pytest.raises(RuntimeError, match="nothing is captured yet"):      # in train mode another run would change statistics
+        torch.jit.trace(net, x).save(tmp_path / "model.jt")
+    assert net[1].num_batches_tracked.item() == 1
+    traced = torch.jit.trace(net.eval(), x)
+    torch.jit.save(traced, tmp_path / "model.jt")
+    assert traced(x).requires_grad
+    loaded = torch.jit.load(tmp_path / "model.jt")
+    for n in (5, 9):
+        x = torch.randn(n, 3)
+        assert torch.allclose(loaded(x), net(x), atol=1e-6)
+
+
 def test_another_process_without_the_class(tmp_path):
     net, traced = traced_net()
     traced.save(tmp_path / "model.jt")

@@ -36,7 +36,12 @@ def settings(module: Module, names: str) -> str:
 
 
 class ReLU(_InPlace):
-    """max(0, x)."""
+    """max(0, x).
+
+    >>> import jitorch as torch
+    >>> torch.nn.ReLU()(torch.tensor([-1., 2.]))
+    tensor([0., 2.])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.relu(input, inplace=self.inplace)

@@ -23,6 +23,10 @@ class _DropoutNd(Module):
 class Dropout(_DropoutNd):
     """Each element zero with probability p, the others times 1 / (1 - p) (Srivastava et al., 2014). ValueError unless 0
     <= p <= 1.
+
+    >>> import jitorch as torch
+    >>> torch.nn.Dropout(0.5).eval()(torch.ones(2))
+    tensor([1., 1.])
     """
 
     def forward(self, input: Tensor) -> Tensor:

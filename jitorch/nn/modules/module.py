@@ -596,6 +596,10 @@ class Module:
     def to(self: Self, *args, dtype=None, device=None, non_blocking: bool = False, memory_format=None) -> Self:
         """Convert floating point parameters and buffers to a dtype, or move to a device; in place. TypeError for an
         integer dtype.
+
+        >>> import jitorch as torch
+        >>> torch.nn.Linear(2, 3).to(torch.float64).weight.dtype
+        torch.float64
         """
         for a in args:
             if isinstance(a, DType):
@@ -689,7 +693,12 @@ class Module:
         return getattr(type(self), method) is not getattr(Module, method)
 
     def state_dict(self, *args, destination=None, prefix: str = "", keep_vars: bool = False) -> dict[str, Any]:
-        """All parameters and persistent buffers by name; detached (but sharing memory) unless keep_vars."""
+        """All parameters and persistent buffers by name; detached (but sharing memory) unless keep_vars.
+
+        >>> import jitorch as torch
+        >>> {name: tuple(x.shape) for name, x in torch.nn.Linear(2, 3).state_dict().items()}
+        {'weight': (3, 2), 'bias': (3,)}
+        """
         if args:
             warnings.warn(
                 "Positional args are being deprecated, use kwargs instead. Refer to "
@@ -738,6 +747,13 @@ class Module:
 
         strict: RuntimeError unless the names match. assign: take the tensors themselves instead of copying into the
         present ones. Raises RuntimeError too where shapes differ, TypeError for what is no mapping.
+
+        >>> import jitorch as torch
+        >>> a, b = torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+        >>> a.load_state_dict(b.state_dict())
+        <All keys matched successfully>
+        >>> bool((a.weight == b.weight).all())
+        True
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")

@@ -343,6 +343,11 @@ class LSTM(RNNBase):
 
     c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t), projected to proj_size if that isn't 0.
     Shapes as for RNN.
+
+    >>> import jitorch as torch
+    >>> out, (h, c) = torch.nn.LSTM(10, 20, num_layers=2, batch_first=True)(torch.zeros(3, 5, 10))
+    >>> out.shape, h.shape
+    (torch.Size([3, 5, 20]), torch.Size([2, 3, 20]))
     """
 
     def __init__(
@@ -382,6 +387,11 @@ class LSTM(RNNBase):
 class GRU(RNNBase):
     """Gated recurrent units (Cho et al., 2014), in layers: h_t = (1 - z) n + z h_(t-1), n = tanh(xn + r hn). Shapes as
     for RNN.
+
+    >>> import jitorch as torch
+    >>> out, h = torch.nn.GRU(10, 20)(torch.zeros(5, 3, 10))
+    >>> out.shape, h.shape
+    (torch.Size([5, 3, 20]), torch.Size([1, 3, 20]))
     """
 
     def __init__(

@@ -79,6 +79,14 @@ def clip_grad_norm_(
     was.
 
     Nothing is computed before a value is needed, so the step stays one program.
+
+    >>> import jitorch as torch
+    >>> p = torch.nn.Parameter(torch.ones(2))
+    >>> (p * torch.tensor([3.0, 4.0])).sum().backward()
+    >>> torch.nn.utils.clip_grad_norm_([p], 1.0)
+    tensor(5.)
+    >>> p.grad
+    tensor([0.6000, 0.8000])
     """
     parameters = listed(parameters)
     if not parameters:
