@@ -280,6 +280,17 @@ publish_binary("remainder", remainder, symbol="mod")
 publish_binary("fmod", fmod)
 publish_binary("pow", pow, symbol="pow")
 publish_binary("float_power", float_power)
+
+
+def float_power_(self, exponent):
+    """In-place form of `float_power`: RuntimeError for a tensor that isn't of double precision."""
+    result = float_power(self, exponent)
+    if result.dtype is not self.dtype:
+        raise RuntimeError(f"the base given to float_power_ has dtype {self.dtype.label} but the operation's result requires dtype {result.dtype.label}")
+    return assign(self, result)
+
+
+METHODS["float_power_"] = float_power_
 PUBLIC["rsub"] = rsub
 PUBLIC["square"] = METHODS["square"] = square
 METHODS["square_"] = inplace_of(square, "square_")

@@ -169,8 +169,8 @@ def conj(input):
 
 
 def conj_physical(input, *, out=None):
-    """The complex conjugate, as a new tensor."""
-    return finish(conj(input) if input.dtype.is_complex else input.clone(), out)
+    """The complex conjugate, as a new tensor; of a real tensor itself."""
+    return finish(conj(input) if input.dtype.is_complex else input, out)
 
 
 def complex(real, imag, *, out=None):
@@ -185,8 +185,14 @@ def complex(real, imag, *, out=None):
 
 
 def polar(abs, angle, *, out=None):
-    """The complex tensor of the given sizes and angles (in radians)."""
+    """The complex tensor of the given sizes and angles (in radians). As in PyTorch, the gradient of a size that is zero is zero, that of a negative
+    one has the sign of a positive one's.
+    """
+    from .embedding import scale_gradient
+
     needs_tensor("polar", abs=abs, angle=angle)
+    if abs.requires_grad:
+        abs = scale_gradient(abs, abs.detach().sign())
     return complex(abs * angle.cos(), abs * angle.sin(), out=out)
 
 

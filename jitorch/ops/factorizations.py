@@ -90,10 +90,10 @@ def cholesky_ex(A, *, upper: bool = False, check_errors: bool = False, out=None)
     for at in np.ndindex(*info.shape):
         info[at] = first_bad_minor(values[at]) if values[at].size else 0
     if check_errors or not info.any():
-        return EX["cholesky"](cholesky(A, upper=upper), from_array(info))
+        return finish(EX["cholesky"](cholesky(A, upper=upper), from_array(info)), out)
     bad = from_array(info != 0)
     safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
-    return EX["cholesky"](cholesky(safe, upper=upper), from_array(info))
+    return finish(EX["cholesky"](cholesky(safe, upper=upper), from_array(info)), out)
 
 
 def cholesky_solve_reference(b, low, upper):
@@ -206,13 +206,13 @@ def qr(A, mode: str = "reduced", *, out=None):
     if mode == "r":
         if A.requires_grad:
             raise RuntimeError("linalg_qr_backward: The derivative of qr is not implemented when mode='r'")
-        return QR["linalg_qr"](filled((0,), 0, A.dtype), apply(qr_op, (A,), ("reduced",))[1])
-    return QR["linalg_qr"](*apply(qr_op, (A,), (mode,)))
+        return finish(QR["linalg_qr"](filled((0,), 0, A.dtype), apply(qr_op, (A,), ("reduced",))[1]), out)
+    return finish(QR["linalg_qr"](*apply(qr_op, (A,), (mode,))), out)
 
 
 def qr_old(input, some: bool = True, *, out=None):
     """As `linalg.qr`, with some=False for mode "complete"."""
-    return QR["qr"](*qr(input, "reduced" if some else "complete"))
+    return finish(QR["qr"](*qr(input, "reduced" if some else "complete")), out)
 
 
 # -- LU --------------------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def lu_factor(A, *, pivot: bool = True, out=None):
     """(packed factors, pivots numbered from 1) of an LU factorisation with partial pivoting."""
     if not pivot:
         raise NotImplementedError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
-    return LU["lu_factor"](*apply(lu_op, (A,)))
+    return finish(LU["lu_factor"](*apply(lu_op, (A,))), out)
 
 
 def lu_factor_ex(A, *, pivot: bool = True, check_errors: bool = False, out=None):
@@ -304,7 +304,7 @@ def lu_factor_ex(A, *, pivot: bool = True, check_errors: bool = False, out=None)
         if zero.shape[-1]
         else np.zeros(zero.shape[:-1], np.int32)
     )
-    return LU["lu_factor_ex"](packed, pivots, from_array(np.array(info, np.int32)))
+    return finish(LU["lu_factor_ex"](packed, pivots, from_array(np.array(info, np.int32))), out)
 
 
 def lu_unpack(LU_data, LU_pivots, unpack_data: bool = True, unpack_pivots: bool = True, *, out=None):
@@ -321,12 +321,12 @@ def lu_unpack(LU_data, LU_pivots, unpack_data: bool = True, unpack_pivots: bool 
         p = from_array(
             np.ascontiguousarray(np.swapaxes(np.eye(m, dtype=LU_data.dtype.np)[order], -1, -2)).reshape(*lead, m, m)
         )
-    return LU["lu_unpack"](p, low, high)
+    return finish(LU["lu_unpack"](p, low, high), out)
 
 
 def lu(A, *, pivot: bool = True, out=None):
     """(P, L, U) with A = P @ L @ U."""
-    return LU["lu"](*lu_unpack(*lu_factor(A, pivot=pivot)))
+    return finish(LU["lu"](*lu_unpack(*lu_factor(A, pivot=pivot))), out)
 
 
 def lu_solve(LU_data, pivots, B, *, left: bool = True, adjoint: bool = False, out=None):
@@ -380,7 +380,7 @@ LDL = {
 
 def ldl_factor_ex(A, *, hermitian: bool = False, check_errors: bool = False, out=None):
     """(LD packed in the lower triangle, pivots, info) of symmetric (hermitian: Hermitian) matrices, as LAPACK's sytrf gives them."""
-    return LDL["ldl_factor_ex"](*apply(ldl_op, (A,), (bool(hermitian),)))
+    return finish(LDL["ldl_factor_ex"](*apply(ldl_op, (A,), (bool(hermitian),))), out)
 
 
 def ldl_factor(A, *, hermitian: bool = False, out=None):
@@ -388,7 +388,7 @@ def ldl_factor(A, *, hermitian: bool = False, out=None):
     packed, pivots, info = ldl_factor_ex(A, hermitian=hermitian)
     if bool((info > 0).any()):
         raise LinAlgError(f"torch.linalg.ldl_factor_ex: The diagonal element {int(info.max())} is zero.")
-    return LDL["ldl_factor"](packed, pivots)
+    return finish(LDL["ldl_factor"](packed, pivots), out)
 
 
 def ldl_solve_infer(packed, pivots, b, hermitian):
@@ -439,7 +439,7 @@ GEQRF = named("geqrf", "a", "tau")
 
 def geqrf(input, *, out=None):
     """(a, tau): R in the upper triangle, and the Householder vectors that make up Q below it."""
-    return GEQRF(*apply(geqrf_op, (input,)))
+    return finish(GEQRF(*apply(geqrf_op, (input,))), out)
 
 
 def ormqr(input, tau, other, left: bool = True, transpose: bool = False, *, out=None):
@@ -465,7 +465,7 @@ def ormqr(input, tau, other, left: bool = True, transpose: bool = False, *, out=
 def lu_old(A, pivot: bool = True, get_infos: bool = False, out=None):
     """(packed factors, pivots), and info with get_infos: as `linalg.lu_factor_ex`."""
     result = lu_factor_ex(A, pivot=pivot)
-    return result if get_infos else LU["lu_factor"](*result[:2])
+    return finish(result if get_infos else LU["lu_factor"](*result[:2]), out)
 
 
 def householder_product(A, tau, *, out=None):

@@ -9,6 +9,7 @@ from ..graph.record import Meta, count
 from .activations import in_place
 from .dispatch import METHODS, PUBLIC, apply
 from .formulas import floating, formula_op
+from .publish import finish
 from .reductions import vector_norm
 from .views import wrap_dim
 
@@ -338,13 +339,13 @@ def local_response_norm(input, size: int, alpha: float = 1e-4, beta: float = 0.7
     return input / (mean * alpha + k) ** beta
 
 
-def renorm(input, p: float, dim: int, maxnorm: float):
+def renorm(input, p: float, dim: int, maxnorm: float, *, out=None):
     """Each slice along dim whose p-norm is over maxnorm, scaled down to it."""
     if input.ndim < 2:
         raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions")
     dim = wrap_dim(dim, input.ndim)
     length = vector_norm(input, p, tuple(d for d in range(input.ndim) if d != dim), True)
-    return input * PUBLIC["where"](length > maxnorm, maxnorm / (length + 1e-7), 1.0)
+    return finish(input * PUBLIC["where"](length > maxnorm, maxnorm / (length + 1e-7), 1.0), out)
 
 
 def normalize(input, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out=None):

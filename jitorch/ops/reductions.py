@@ -751,7 +751,7 @@ def norm(input, p="fro", dim=None, keepdim: bool = False, out=None, dtype=None):
     if p == "nuc":
         from ..linalg import matrix_norm  # type: ignore[attr-defined]
 
-        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+        return matrix_norm(input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype=dtype, out=out)
     if input.dtype.category < FLOAT and dtype is None:
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {input.dtype.label}"

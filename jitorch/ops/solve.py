@@ -142,7 +142,7 @@ SLOGDET = {
 
 def slogdet(A, *, out=None):
     """(sign, logarithm of the absolute value) of the determinants."""
-    return SLOGDET["linalg_slogdet"](*apply(slogdet_op, (A,)))
+    return finish(SLOGDET["linalg_slogdet"](*apply(slogdet_op, (A,))), out)
 
 
 def logdet(input):
@@ -159,10 +159,10 @@ def inv_ex(A, *, check_errors: bool = False, out=None):
     for at in np.ndindex(*info.shape):
         info[at] = singular(values[at]) if values[at].size else 0
     if check_errors or not info.any():
-        return EX["inv"](inv(A), from_array(info))
+        return finish(EX["inv"](inv(A), from_array(info)), out)
     bad = from_array(info != 0)
     safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
-    return EX["inv"](masked_fill(inv(safe), column(bad), float("nan")), from_array(info))
+    return finish(EX["inv"](masked_fill(inv(safe), column(bad), float("nan")), from_array(info)), out)
 
 
 EX = {
@@ -246,11 +246,11 @@ def solve_ex(A, B, *, left: bool = True, check_errors: bool = False, out=None):
     for at in np.ndindex(*info.shape):
         info[at] = singular(values[at]) if values[at].size else 0
     if check_errors or not info.any():
-        return EX["solve"](solve(A, B, left=left), from_array(info))
+        return finish(EX["solve"](solve(A, B, left=left), from_array(info)), out)
     bad = from_array(info != 0)
     safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
     x = solve(safe, B, left=left)
-    return EX["solve"](masked_fill(x, bad if x.ndim <= 1 else column(bad), float("nan")), from_array(info))
+    return finish(EX["solve"](masked_fill(x, bad if x.ndim <= 1 else column(bad), float("nan")), from_array(info)), out)
 
 
 def triangular_reference(a, b, upper, unitriangular):
@@ -308,7 +308,7 @@ def solve_triangular(A, B, *, upper: bool, left: bool = True, unitriangular: boo
 def triangular_solve(b, A, upper: bool = True, transpose: bool = False, unitriangular: bool = False, *, out=None):
     """(X, A) with A @ X = b, or A.T @ X = b, for triangular A."""
     x = solve_triangular(mT(A) if transpose else A, b, upper=upper != transpose, unitriangular=unitriangular)
-    return named("triangular_solve", "solution", "cloned_coefficient")(x, A.clone())
+    return finish(named("triangular_solve", "solution", "cloned_coefficient")(x, A.clone()), out)
 
 
 def slogdet_old(input):

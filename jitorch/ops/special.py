@@ -26,13 +26,14 @@ def special(name: str):
 
 # -- one operand -------------------------------------------------------------------------------------------------------
 def bessel_slope(even: str, odd: str, scaled: bool):
-    """Derivative of I1 (or of exp(-|x|) I1): I0 - I1 / x, and what the factor adds; 1/2 at zero."""
+    """Derivative of I1 (or of exp(-|x|) I1): I0 - I1 / x, and what the factor adds; 1/2 near zero and, as in PyTorch, for NaN."""
 
     def slope(c, g):
         x = c.input(0)
-        safe = where_of(x == 0, 1, x)
+        usual = x.abs() > np.finfo(x.dtype.np).eps
+        safe = where_of(usual, x, 1)
         more = safe.sgn() + 1 / safe if scaled else 1 / safe
-        return (g * where_of(x == 0, 0.5, special(even)(safe) - special(odd)(safe) * more),)
+        return (g * where_of(usual, special(even)(safe) - special(odd)(safe) * more, 0.5),)
 
     return slope
 
@@ -171,7 +172,24 @@ def hurwitz(s, q):
     for k in range(int(steps.max(initial=0))):
         total = total + np.where(k < steps, (q + k) ** -s, 0)
     value = total + np.where((q <= 0) & (q == np.floor(q)), np.inf, scipy.special.zeta(s, q + steps))
-    return np.where(s < 1, np.nan, value)
+    value = np.where((s < 1) | (q == np.inf), np.nan, value)
+    return np.where(s == 1, np.inf, value)
+
+
+def trigamma(x):
+    """By reflection, six terms of its series, and its asymptotic expansion: in the operand's precision, as PyTorch computes it."""
+    kind = x.dtype.type
+    pi = kind(np.pi)
+    low = x < 0.5
+    s = np.sin(pi * x)
+    result = np.where(low, -(pi * pi) / (s * s), kind(0))
+    x = np.where(low, 1 - x, x)
+    for _ in range(6):
+        result = result + 1 / (x * x)
+        x = x + 1
+    square = 1 / (x * x)
+    result = result + (1 + 1 / (2 * x) + square * (kind(1 / 6) - square * (kind(1 / 30) - square * kind(1 / 42)))) / x
+    return np.where(low, -result, result)
 
 
 def polygamma_reference(x, n):
@@ -179,7 +197,9 @@ def polygamma_reference(x, n):
 
     compute, _ = promoted("polygamma", "float", [array_meta(x)])
     x = x.astype(compute.np)
-    return scipy.special.psi(x) if n == 0 else (-1.0) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
+    if n <= 1:
+        return trigamma(x) if n else scipy.special.psi(x)
+    return (-1.0) ** (n + 1) * math.factorial(n) * hurwitz(n + 1, x)
 
 
 polygamma_op = Op(
@@ -241,7 +261,26 @@ def gamma_slope(sign: float):
     return slope
 
 
+def incomplete(name: str, less: int):
+    """An incomplete gamma function, with PyTorch's limits: `less` for an infinite a or no x, 1 - less for the opposite, also beside NaN."""
+
+    def call(a, x):
+        a, x = np.broadcast_arrays(a, x)
+        value = np.where(np.isinf(x), 1 - less, scipy_function(name)(a, x))
+        value = np.where(np.isinf(a), np.where(np.isinf(x), np.nan, less), value)
+        value = np.where(x == 0, less, value)
+        value = np.where(a == 0, np.where(x > 0, 1 - less, np.nan), value)
+        return np.where((x < 0) | (a < 0), np.nan, value).astype(np.result_type(a, x))
+
+    return call
+
+
 MANY = 1000
+
+
+def degrees(n):
+    """Degrees as PyTorch takes them: what doesn't fit into 64 bits is negative."""
+    return np.where(np.abs(n.astype(np.float64)) < 2.0**63, n, -1)
 
 
 def polynomial(name: str):
@@ -250,7 +289,7 @@ def polynomial(name: str):
     def call(x, n):
         import scipy.special
 
-        n = np.where(np.isfinite(n), n, -1)
+        n = degrees(n)
         k = np.maximum(np.trunc(n), 0)
         f = getattr(scipy.special, name)
         # whole degrees by recurrence, which takes as many steps; large ones by hypergeometric functions, where SciPy has them
@@ -268,7 +307,7 @@ def third_or_fourth(sign: int, shift: bool):
 
     def call(x, n):
         y = 2 * x - 1 if shift else x
-        n = np.where(np.isfinite(n), n, -1)
+        n = degrees(n)
         k = np.maximum(np.trunc(n), 0)
         value = second(y, k) + sign * np.where(k > 0, second(y, k - 1), 0)
         return np.where(n <= -1, 0, value).astype(x.dtype)
@@ -285,8 +324,8 @@ BINARY: list[tuple] = [
         lambda c, g: (None, g * -as_tensor_of(c.input(0), g) * special("zeta")(c.input(0) + 1, c.input(1))),
         "01",
     ),
-    ("gammainc", scipy_function("gammainc"), None, gamma_slope(1.0), "01"),
-    ("gammaincc", scipy_function("gammaincc"), None, gamma_slope(-1.0), "01"),
+    ("gammainc", incomplete("gammainc", 0), None, gamma_slope(1.0), "01"),
+    ("gammaincc", incomplete("gammaincc", 1), None, gamma_slope(-1.0), "01"),
     ("chebyshev_polynomial_t", polynomial("eval_chebyt"), None, None, ""),
     ("chebyshev_polynomial_u", polynomial("eval_chebyu"), None, None, ""),
     ("chebyshev_polynomial_v", third_or_fourth(-1, False), None, None, ""),

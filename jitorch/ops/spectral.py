@@ -90,7 +90,7 @@ def svd(A, full_matrices: bool = True, *, driver=None, out=None):
     >>> torch.linalg.svd(torch.tensor([[3., 0.], [0., 4.]])).S
     tensor([4., 3.])
     """
-    return SVD["linalg_svd"](*apply(svd_op, (A,), (bool(full_matrices),)))
+    return finish(SVD["linalg_svd"](*apply(svd_op, (A,), (bool(full_matrices),))), out)
 
 
 def svd_old(input, some: bool = True, compute_uv: bool = True, *, out=None):
@@ -98,9 +98,9 @@ def svd_old(input, some: bool = True, compute_uv: bool = True, *, out=None):
     if not compute_uv:
         m, n = input.shape[-2:]
         lead = input.shape[:-2]
-        return SVD["svd"](filled((*lead, m, m), 0, input.dtype), svdvals(input), filled((*lead, n, n), 0, input.dtype))
+        return finish(SVD["svd"](filled((*lead, m, m), 0, input.dtype), svdvals(input), filled((*lead, n, n), 0, input.dtype)), out)
     u, s, v = svd(input, not some)
-    return SVD["svd"](u, s, mH(v))
+    return finish(SVD["svd"](u, s, mH(v)), out)
 
 
 def svdvals(A, *, driver=None, out=None):
@@ -146,7 +146,7 @@ def eigh(A, UPLO: str = "L", *, out=None):
     """
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    return EIGH(*apply(eigh_op, (A,), (UPLO.upper() == "U",)))
+    return finish(EIGH(*apply(eigh_op, (A,), (UPLO.upper() == "U",))), out)
 
 
 def eigvalsh(A, UPLO: str = "L", *, out=None):
@@ -189,7 +189,7 @@ def eig(A, *, out=None):
     RuntimeError where A holds NaN or infinity.
     """
     check_square("linalg.eig", A._meta)
-    return EIG(*apply(eig_op, (A,)))
+    return finish(EIG(*apply(eig_op, (A,))), out)
 
 
 def eigvals(A, *, out=None):

@@ -683,9 +683,11 @@ geometry_inplace("as_strided_", strided_view)
 def copying(name: str, function):
     """`<view>_copy`: the view's elements in memory of their own."""
 
-    def fn(*args, **kwargs):
+    def fn(*args, out=None, **kwargs):
+        from .publish import finish
+
         result = function(*args, **kwargs)
-        return tuple(clone_of(r) for r in result) if isinstance(result, tuple) else clone_of(result)
+        return finish(tuple(clone_of(r) for r in result) if isinstance(result, tuple) else clone_of(result), out)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"A copy of what `{name.removesuffix('_copy')}` gives."

@@ -1,6 +1,8 @@
 """What programs were seen to find different from PyTorch: each case runs in both."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -231,3 +233,72 @@ def test_addbmm_in_place_enlarges():
     for t in (torch, jitorch):
         x = t.ones(1)
         assert x.addbmm_(t.ones(2, 2, 3), t.ones(2, 3, 1)) is x and x.tolist() == [[7.0], [7.0]]
+
+
+LIMITS = [math.inf, -math.inf, math.nan, 0.0, -0.0, 1.0, -1.0, -2.5, 3.5]
+AT_LIMITS = {
+    "trigamma": lambda t, x: t.polygamma(1, x),
+    "polygamma": lambda t, x: t.polygamma(4, x),
+    "igamma": lambda t, x: t.stack([t.igamma(x, y) for y in x]),
+    "igammac": lambda t, x: t.stack([t.igammac(x, y) for y in x]),
+    "zeta": lambda t, x: t.stack([t.special.zeta(x, y) for y in x]),
+    "degrees that fit into no integer": lambda t, x: t.special.chebyshev_polynomial_t(x[5:], t.tensor(1e20)),
+    "gradient of digamma": lambda t, x: slope(t, t.digamma, x),
+    "gradient of i1": lambda t, x: slope(t, t.special.i1, x[2:]),
+    "gradient of i1e": lambda t, x: slope(t, t.special.i1e, x[2:]),
+    "gradient of polar": lambda t, x: slope(t, lambda a: t.view_as_real(t.polar(a, t.ones_like(a))), x[3:]),
+}
+
+
+def slope(t, function, x):
+    x = x.clone().requires_grad_()
+    function(x).sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("name", AT_LIMITS)
+def test_special_functions_at_their_limits(name):
+    ours, theirs = (AT_LIMITS[name](t, t.tensor(LIMITS)).numpy() for t in (jitorch, torch))
+    # what PyTorch gives at poles of trigamma is the rounding of pi: huge numbers
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3 if "gamma" in name else 1e-5)
+
+
+def test_conjugates_and_powers():
+    x = jitorch.ones(2)
+    assert x.conj_physical() is x
+    for t in (torch, jitorch):
+        with pytest.raises(RuntimeError, match="requires dtype Double"):
+            t.ones(2).float_power_(2)
+        assert t.ones(2, dtype=t.float64).float_power_(2).tolist() == [1.0, 1.0]
+
+
+A = np.random.default_rng(5).normal(size=(2, 3, 3)).astype("float32")
+SYMMETRIC = (A + A.swapaxes(1, 2) + 8 * np.eye(3, dtype="float32")).astype("float32")
+WRITTEN = {
+    "linalg.qr": (A,), "qr": (A,), "linalg.eigh": (SYMMETRIC,), "linalg.eig": (SYMMETRIC,), "linalg.svd": (A,), "svd": (A,), "linalg.slogdet": (A,),
+    "linalg.lu": (A,), "linalg.lu_factor": (A,), "linalg.lu_factor_ex": (A,), "linalg.cholesky_ex": (SYMMETRIC,), "linalg.inv_ex": (A,),
+    "linalg.solve_ex": (A, A), "linalg.ldl_factor": (SYMMETRIC,), "linalg.ldl_factor_ex": (SYMMETRIC,), "geqrf": (A,), "triangular_solve": (A, SYMMETRIC),
+    "renorm": (A, 2, 0, 1.0), "narrow_copy": (A, 1, 0, 2), "unbind_copy": (A,), "transpose_copy": (A, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_out_is_written(name):
+    """A function that takes `out` and leaves it as it was would be wrong in silence."""
+    function = jitorch
+    for part in name.split("."):
+        function = getattr(function, part)
+    args = [jitorch.tensor(a) if isinstance(a, np.ndarray) else a for a in WRITTEN[name]]
+    plain = function(*args)
+    several = isinstance(plain, tuple)
+    for room in (lambda r: jitorch.full_like(r, 7), lambda r: jitorch.empty(0, dtype=r.dtype)):
+        out = tuple(room(r) for r in plain) if several else room(plain)
+        given = function(*args, out=out)
+        for r, o, g in zip(plain, out, given, strict=True) if several else [(plain, out, given)]:
+            assert g is o and o.shape == r.shape
+            np.testing.assert_array_equal(o.numpy(), r.numpy())
+
+
+def test_nuclear_norm_is_written():
+    out = jitorch.zeros(2)
+    assert jitorch.norm(jitorch.tensor(A), "nuc", (1, 2), out=out) is out and (out > 0).all()
