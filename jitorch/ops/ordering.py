@@ -79,13 +79,40 @@ def topk_infer(m, k, dim, largest):
     return Meta(shape, m.dtype), Meta(shape, int64)
 
 
+GROUPED = 4             # elements of a group from which looking at groups first pays
+
+
+def leading(x: np.ndarray, k: int, largest: bool) -> np.ndarray:
+    """Indices of the k largest (or smallest) elements of each line along the last dimension, in any order; NaN is largest.
+
+    They are among the elements of those k groups whose largest (smallest) elements are the largest (smallest)."""
+    n = x.shape[-1]
+    size = math.isqrt(n // k)
+    if size < GROUPED:
+        return partitioned(x, k, largest)
+    groups = n // size
+    lines = x[..., : size * groups].reshape(*x.shape[:-1], size, groups)    # a group is a column
+    best = lines.max(-2) if largest else np.fmin.reduce(lines, -2)
+    places = partitioned(best, k, largest)[..., None, :] + groups * np.arange(size)[:, None]
+    rest = np.broadcast_to(np.arange(size * groups, n), (*x.shape[:-1], n - size * groups))
+    among = np.concatenate([places.reshape(*x.shape[:-1], size * k), rest], -1)
+    values = np.take_along_axis(x, among, -1)
+    return np.take_along_axis(among, partitioned(values, k, largest), -1)
+
+
+def partitioned(x: np.ndarray, k: int, largest: bool) -> np.ndarray:
+    """The same, by a partition of whole lines."""
+    n = x.shape[-1]
+    part = np.argpartition(x, n - k if largest else k - 1, axis=-1)
+    return part[..., n - k:] if largest else part[..., :k]
+
+
 def topk_reference(x, k, dim, largest):
     if not x.ndim:
         return x.copy(), np.zeros((), np.int64)
     n = x.shape[dim]
     if 0 < k < n // 8:  # a partition first: O(n)
-        part = np.argpartition(x, n - k if largest else k - 1, axis=dim)
-        chosen = np.sort(np.take(part, range(n - k, n) if largest else range(k), dim), dim)
+        chosen = np.moveaxis(np.sort(leading(np.moveaxis(x, dim, -1), k, largest), -1), -1, dim)
         index = np.take_along_axis(chosen, order(np.take_along_axis(x, chosen, dim), dim, largest), dim)
     else:
         index = np.take(order(x, dim, largest), range(k), dim)
@@ -310,9 +337,23 @@ def unique(
     a = input.detach()._array()
     if dim is not None:
         dim = wrap_dim(dim, input.ndim)
+    if dim is None and a.size and a.dtype.kind in "iu" and int(a.max()) - int(a.min()) <= max(a.size, 256):
+        return chosen(by_counting(a, return_inverse), return_inverse, return_counts)
+    if dim is None and not return_inverse:      # NumPy counts in a table, which takes ten times as long where most values are distinct
+        ordered = np.sort(a, axis=None)
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: a.size])
+        return chosen((ordered[starts], None, np.diff(np.append(starts, a.size))), False, return_counts)
     values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
-    inverse = inverse.reshape(a.shape if dim is None else (-1,))
-    return chosen((values, inverse, counts), return_inverse, return_counts)
+    return chosen((values, inverse.reshape(a.shape if dim is None else (-1,)), counts), return_inverse, return_counts)
+
+
+def by_counting(a: np.ndarray, inverse: bool) -> tuple:
+    """The distinct values of integers that lie close together, the place of each element's among them, and how often each occurs."""
+    first = a.min()
+    places = a.astype(np.int64) - int(first)
+    counts = np.bincount(places.reshape(-1))
+    present = np.flatnonzero(counts)
+    return (present + int(first)).astype(a.dtype), (np.cumsum(counts > 0) - 1)[places] if inverse else None, counts[present]
 
 
 def chosen(parts, return_inverse: bool, return_counts: bool):

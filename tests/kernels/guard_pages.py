@@ -108,6 +108,7 @@ def half_family(n):
 def past_caches_family(n):
     before, build.PAST_CACHES = build.PAST_CACHES, 0
     yield floats(n) * 2 + 1, floats(n * 50) * 2, floats(n).to(torch.float64), floats(n) > 0
+    yield torch.cat([floats(3, n), floats(3, n + 1)], 1), floats(n, 37).t().contiguous(), floats(5, n).t() * 2
     yield F.layer_norm(floats(3, n), (n,)), floats(3, n).double() - floats(3, n).double().mean(1, keepdim=True)
     yield gradient(lambda x, w: F.layer_norm(x, (n,), w).sum(), floats(67, n), floats(n))
     build.PAST_CACHES = before

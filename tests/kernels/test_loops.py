@@ -324,7 +324,8 @@ def test_large_rows_are_written_past_the_caches(monkeypatch):
         x, w, b, g = (made(np.random.default_rng(n + k).standard_normal(s).astype(np.float32)).requires_grad_()
                       for k, s in enumerate(((70, n), (n,), (n,), (70, n))))
         y = F.layer_norm(x, (n,), w, b)
-        return [t.detach().numpy().tobytes() for t in (y, *torch.autograd.grad(y, (x, w, b), g), x - x.mean(1, keepdim=True))]
+        return [t.detach().numpy().tobytes() for t in (y, *torch.autograd.grad(y, (x, w, b), g), x - x.mean(1, keepdim=True),
+                                                       torch.cat([x, g, x[:, :3]], 1), x.t().clone(), -g.t())]
     for n in (8, 256, 771, 8192, 8193):
         torch.graph.record.forget()
         near = results(n)

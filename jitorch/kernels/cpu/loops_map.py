@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from .description import Kernel, product
 from .expressions import SUFFIX
-from .writer import CHUNK, ITEMSIZE, Writer
+from .writer import CHUNK, ITEMSIZE, SHORTEST, Writer
 
 TURNED = 8                  # sizes of two axes from which turning a tile pays
 LIGHT = 2                   # as `cost` has it: some seven simple operations an element
@@ -26,7 +26,8 @@ class MapWriter(Writer):
         scope: dict = {}
         self.scalar_values(scope)
         if axis is not None and self.may_stream(axis):
-            self.streamed(pointers, axis, scope)
+            self.streamed(pointers, axis, scope, "uint64(lo)", "uint64(hi)")
+            self.end_streams()
         else:
             self.open_line("uint64(lo), uint64(hi)", axis)
             self.body(pointers, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
@@ -38,19 +39,31 @@ class MapWriter(Writer):
         writes = [x for _, x in self.view.writes]
         return all(x.strides.get(axis, 0) == 1 for x in writes) and len(writes) <= STREAMS and self.cost() <= LIGHT
 
-    def streamed(self, pointers, axis: int, scope: dict) -> None:
-        """The line in pieces that go through a tile in the nearest cache and from there past the others, where a word says so; else in one piece."""
-        accesses = {self.tag_of(("out", x)): x for _, x in self.view.writes}
-        size = self.view.sizes[axis] * sum(ITEMSIZE[x.dtype] for x in [*self.view.reads.values(), *accesses.values()])
-        past = self.named_word("past", "stream", size)
+    def apart(self, outer: int, axis: int) -> bool:
+        """Whether a result's lines are long and have others between them (parts of a concatenation). Where none are between them, stores don't wait."""
+        n = self.view.sizes[axis]
+        return n >= SHORTEST and any(abs(x.strides.get(outer, n)) > n for _, x in self.view.writes)
+
+    def past_word(self) -> str:
+        """Whether results are written past the caches."""
+        whole = [*self.view.reads.values(), *(x for _, x in self.view.writes)]
+        return self.named_word("past", "stream", sum(ITEMSIZE[x.dtype] * product(self.view.sizes[a] for a in x.strides if a >= 0) for x in whole))
+
+    def result_tiles(self, size: int) -> dict[str, str]:
+        """For each result a place on the stack."""
         tiles = {}
-        for tag, access in accesses.items():
-            tiles[tag] = self.fresh("tile")
-            self.head.append(f"    {tiles[tag]} = stack_{SUFFIX[access.dtype]}({PIECE})")
-        self.emit(f"piece = select({past} != uint64(0), uint64({PIECE}), uint64(hi) - uint64(lo) + uint64(1))")
-        self.emit("for z in range(uint64(lo), uint64(hi), piece):")
+        for access in (x for _, x in self.view.writes):
+            tiles[self.tag_of(("out", access))] = name = self.fresh("tile")
+            self.head.append(f"    {name} = stack_{SUFFIX[access.dtype]}({size})")
+        return tiles
+
+    def streamed(self, pointers, axis: int, scope: dict, first: str, last: str) -> None:
+        """A line in pieces that go through a tile in the nearest cache and from there past the others, where a word says so; else in one piece."""
+        past, tiles = self.past_word(), self.result_tiles(PIECE)
+        self.emit(f"piece = select({past} != uint64(0), uint64({PIECE}), {last} - {first} + uint64(1))")
+        self.emit(f"for z in range({first}, {last}, piece):")
         self.indent += 1
-        self.emit("end = select(uint64(hi) - z < piece, uint64(hi), z + piece)")
+        self.emit(f"end = select({last} - z < piece, {last}, z + piece)")
         lines = dict(pointers)
         for tag, tile in tiles.items():
             lines[tag] = f"z{tag}"
@@ -62,8 +75,6 @@ class MapWriter(Writer):
         for tag, tile in tiles.items():
             self.emit(f"    stream(at({pointers[tag]}, z), {tile}, end - z)")
         self.indent -= 1
-        self.emit(f"if {past} != uint64(0):")
-        self.emit("    stream_end()")
 
     def rows(self) -> Kernel:
         view = self.view
@@ -72,8 +83,13 @@ class MapWriter(Writer):
         scope: dict = {}
         self.scalar_values(scope)
         self.open_units(outer)
-        self.line(self.moved(base, outer, "p"), axis, self.size(axis), "j", scope)
+        pointers = self.moved(base, outer, "p")
+        if self.apart(outer[-1], axis) and self.may_stream(axis):
+            self.streamed(pointers, axis, scope, "uint64(0)", self.size(axis))
+        else:
+            self.line(pointers, axis, self.size(axis), "j", scope)
         self.close_units(outer)
+        self.end_streams()
         return self.kernel(product(view.sizes[a] for a in outer), CHUNK // max(1, view.sizes[axis] * self.cost()), False, "map")
 
     def line(self, pointers, axis: int, size: str, index: str, scope: dict) -> None:
@@ -135,11 +151,23 @@ class MapWriter(Writer):
         lines = self.moved({t: p for t, p in pointers.items() if t not in tiles}, [across, axis], "q")
         self.turned = set(turned)
         lines.update({t: f"at({name}, r * uint64({LENGTH}))" for t, name in tiles.items()})
-        self.line(lines, axis, "length", "(begin + j)", scope)
+        if self.may_stream(axis) and set(accesses) == results ^ set(turned):     # an operand that lies as the results do sets the pace, then
+            past, nearer = self.past_word(), self.result_tiles(LENGTH)
+            memory = dict(lines)
+            for tag, tile in nearer.items():
+                lines[tag] = f"z{tag}"
+                self.emit(f"z{tag} = select({past} != uint64(0), {tile}, {memory[tag]})")
+            self.line(lines, axis, "length", "(begin + j)", scope)
+            self.emit(f"if {past} != uint64(0):")
+            for tag, tile in nearer.items():
+                self.emit(f"    stream({memory[tag]}, {tile}, length)")
+        else:
+            self.line(lines, axis, "length", "(begin + j)", scope)
         self.indent -= 1
         for t in turned:
             if t in results:
                 self.emit(f"transpose({corners[t]}, {steps[t]}, {tiles[t]}, int64({LENGTH}), length, rows)")
         self.indent -= 2
+        self.end_streams()
         units = product(view.sizes[a] for a in others) * -(-view.sizes[across] // BAND)
         return self.kernel(units, CHUNK // max(1, BAND * view.sizes[axis] * self.cost()), False, "map")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from .accumulators import PLACES, ReducingWriter, Turn
 from .description import Kernel, product
 from .expressions import SUFFIX
-from .writer import CHUNK, HEAVY, ITEMSIZE
+from .writer import CHUNK, HEAVY, ITEMSIZE, SHORTEST
 
-SHORTEST, LONGEST = 256, 8192       # elements of a row that is written past the caches: few lines are begun by one row and ended by the next
+LONGEST = 8192          # elements of a row that is written past the caches
 STREAMS = 2                         # results of such a kernel, each of which has a row on the stack
 
 
 class RowWriter(ReducingWriter):
-    past = ""           # the word that says whether rows are written past the caches
-
     def write(self, kept: list[int]) -> Kernel:
         view = self.view
         scope: dict = {}
@@ -66,7 +64,7 @@ class RowWriter(ReducingWriter):
             return {}
         whole = [x for x in [*view.reads.values(), *accesses.values()] if len(x.strides) == len(view.order)]
         size = product(view.sizes[a] for a in view.order) * sum(ITEMSIZE[x.dtype] for x in whole)
-        self.past = self.named_word("past", "stream", size if SHORTEST <= view.sizes[axis] <= LONGEST else 0)
+        self.named_word("past", "stream", size if SHORTEST <= view.sizes[axis] <= LONGEST else 0)
         tiles = {tag: self.fresh("tile") for tag in accesses}
         for tag, tile in tiles.items():
             self.head.append(f"    {tile} = stack_{SUFFIX[accesses[tag].dtype]}({LONGEST})")
@@ -76,11 +74,6 @@ class RowWriter(ReducingWriter):
         name = f"l{tag}"
         self.emit(f"{name} = select(past != uint64(0), {tile}, {pointer})")
         return name
-
-    def end_streams(self) -> None:
-        if self.past:
-            self.emit("if past != uint64(0):")
-            self.emit("    stream_end()")
 
     def row_values(self, scope, load, depth, level) -> None:
         """Values of the row itself (not of its elements) that wait for `depth` stages."""

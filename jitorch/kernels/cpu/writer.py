@@ -10,6 +10,7 @@ from .expressions import FLOATS, HALVES, SUFFIX, cast, expression, literal
 
 INFINITE = (float("inf"), float("-inf"))
 CHUNK = 16384           # elements of a task, roughly
+SHORTEST = 256          # elements of a line that is written past the caches: of short ones, many cache lines are begun by one and ended by the next
 ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 SHORT_STRIDES = range(2, 5)     # along the innermost axis, these are part of the source, too: LLVM can load vectors and sort their elements
 BACKWARD = -1                   # so is this one
@@ -390,6 +391,12 @@ class Writer:
     def store(self, access: Access, pointer: str, axis, index: str, text: str) -> None:
         tag = self.tag_of(("out", access))
         self.emit(f"{self.element(pointer, tag, access, axis, index)} = {text}")
+
+    def end_streams(self) -> None:
+        """After the loops of a kernel that may write past the caches."""
+        if "past" in (w.split()[0] for w in self.head):
+            self.emit("if past != uint64(0):")
+            self.emit("    stream_end()")
 
     def scalar_values(self, scope: dict) -> None:
         """Values with no axis that wait for no reduction: computed once, before the loops."""
