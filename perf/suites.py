@@ -282,7 +282,7 @@ def products(inner: float, first: float = 0) -> limits.Work:
 STEP = {"torch": 0.6, "compile": 0.8}
 SMALL = products(64 * (64 * 250 * 20 + 320 * 50 + 500), first=64 * 576 * 25 * 10)
 WIDE = products(32 * (144 * 288 * 64 + 2304 * 128 + 1280), first=32 * 576 * 27 * 32)
-RECURRENT = products(2048 * (128 * 1024 + 256 * 1024 + 256 * 65))
+RECURRENT = products(65 * 128 * 1024 + 2048 * (256 * 1024 + 256 * 65))       # of inputs, one product for each of the 65 characters
 GPT = products(768 * (4 * 12 * 128 ** 2 + 128 * 65) + 12 * 4 * 64 ** 2 * 128)     # of attention, the half that is not masked
 TRAINING = {
     "tiny MLP, batch 10, SGD": Model(models.tiny_mlp, {"torch": 0.5, "compile": 0.8}),

@@ -263,3 +263,21 @@ def test_pieces_cover_every_element_once_or_with_the_same_value():
 
 def test_offsets_of_no_dimensions_is_one_zero():
     assert offsets([]).tolist() == [0] and offsets([(2, 10), (3, -1)]).tolist() == [0, -1, -2, 10, 9, 8]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(300, 203, 70), (203, 301, 900), (3, 150, 130, 40)])
+def test_what_is_read_beside_a_product_is_asked_for_before(shape, dtype):
+    """Operands of a whole product's size, of every layout: more than the nearest cache holds, so that their memory is asked for early."""
+    *batch, m, n, k = shape
+    a, b = RNG.standard_normal((*batch, m, k)).astype(dtype), RNG.standard_normal((*batch, k, n)).astype(dtype)
+    along, across, row = (RNG.standard_normal(x).astype(dtype) for x in ((*batch, m, n), (*batch, n, m), (n,)))
+    keep = RNG.random((*batch, m, n)) < 0.5
+    with config.using(tier="compiled"):
+        x, y, p, q, r, mask = (jitorch.tensor(v) for v in (a, b, along, across, row, keep))
+        product = x @ y
+        results = [jitorch.where(mask, product + p * r, q.mT), product * 2]
+        flush()
+    right = a.astype(np.float64) @ b.astype(np.float64)
+    close(results[0], np.where(keep, right + along.astype(np.float64) * row, across.swapaxes(-1, -2)), dtype, k)
+    close(results[1], 2 * right, dtype, k)

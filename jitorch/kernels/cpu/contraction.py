@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import config
+from ... import config, dtypes
 from . import panels, tuning, winograd
 from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
@@ -53,6 +53,9 @@ LEAST_RUN, LONG_RUN = 3, 8  # of elements side by side, for copies that are wort
 FEW_ROWS = (1, 2, 4, 8)  # for which dot products are taken instead of packing
 SUMS = 24  # registers for vectors of partial sums, where the product of few rows is one of dot products
 STREAMS = 8  # places of memory that are read side by side at most
+ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
+LINE = 64  # bytes of memory that are fetched at once
+FAR = 1 << 17  # bytes beside a product that are worth asking for: the nearest cache does not hold them
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes
 
 
@@ -284,6 +287,8 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     if packed is not None:
         read_packed(words, packed, "b" if c.b.constant else "a", n, k)
     parts = {"finish": finish.source()}
+    beside = sum(ITEMSIZE[access.dtype] for access in finish.beside_tile().values()) * batch * m * n
+    words["ahead"] = ("int", int(beside >= FAR and shares == 1))
     if few_rows:
         source = panels.dots_driver(s, few_rows, min(SUMS // few_rows, STREAMS), t.lanes)
     else:
@@ -452,6 +457,7 @@ class FinishWriter(Writer):
         scope: dict = {}
         self.scalar_values(scope)
         self.emit(f"tile = {SUFFIX[self.c.dtype]}_at(tile0)")
+        self.fetch_ahead()
         self.emit("for r in range(have):")
         self.indent += 1
         rows, run = self.rows()
@@ -468,11 +474,40 @@ class FinishWriter(Writer):
         for width in (self.tile.columns, 8, 1):
             if not run or run >= width:
                 self.run_of_columns(width, rows, scope)
-        head = "def kernel(table, tile0, step, batch, row, have, column, cols, unused, unused2):\n    args = table_at(table)"
+        head = "def kernel(table, tile0, step, batch, row, have, column, cols, ahead, unused):\n    args = table_at(table)"
         return panels.SIGNATURE + "\n".join([head, *self.head, *self.lines]) + "\n"
 
     def neighbours(self) -> dict[str, tuple[str, int]]:
         return {}           # columns of a tile may have several axes
+
+    def beside_tile(self) -> dict[str, Access]:
+        """What else is read, or written alone, for each element of the product, side by side along the columns."""
+        found: dict[str, Access] = {}
+        reads = [(self.tag_of((v, k)), x) for (v, k), x in self.view.reads.items() if not (v.kind == "take" and k == 0)]
+        for tag, access in [*reads, *((self.tag_of(("out", x)), x) for _, x in self.view.writes)]:
+            along = steps_of(access, self.c.n)
+            if along and along[-1][1] == 1 and all(stride for _, stride in steps_of(access, self.c.m)) and not any(
+                    x.buffer is access.buffer and x.offset == access.offset for x in found.values()):
+                found[tag] = access
+        return found
+
+    def fetch_ahead(self) -> None:
+        """The memory beside a tile is asked for before the tile is multiplied: short pieces far from one another, which no processor expects."""
+        c, accesses = self.c, self.beside_tile()
+        if not accesses:
+            return
+        self.emit("if ahead != 0:")
+        self.indent += 1
+        self.emit("for r in range(have):")
+        self.indent += 1
+        for tag, access in accesses.items():
+            terms = [self.offset(access, c.batch, "batch"), self.offset(access, c.m, "row + r")]
+            self.emit(f"w{tag} = at({self.pointer(access, tag)}, {' + '.join(x for x in terms if x) or 0})")
+            self.emit(f"for x in range(0, cols, {LINE // ITEMSIZE[access.dtype]}):")
+            self.emit(f"    prefetch(at(w{tag}, {self.offset(access, c.n, 'column + x')}))")
+        self.indent -= 1
+        self.emit("have = 0")
+        self.indent -= 1
 
     def rows(self) -> tuple[dict[str, str], int]:
         """A pointer to the row of every access, and how many columns lie side by side in all of them (0: all)."""

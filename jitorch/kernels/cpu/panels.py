@@ -7,8 +7,9 @@ epilogue compiles a few dozen lines and no product.
     PACK (source, along, depth, to, first, have, wide, start, length, pieces)
         to[q][0:wide] = the elements of rows or columns first, first + 1, ... at places start + q of k; `have` are the
         operand's, the rest zero. along and depth are tables of offsets.
-    FINISH (table, tile, step, batch, row, have, column, cols)
-        everything that is computed from the tile's `have` rows (`step` apart) of `cols` columns
+    FINISH (table, tile, step, batch, row, have, column, cols, ahead)
+        everything that is computed from the tile's `have` rows (`step` apart) of `cols` columns; or, where `ahead` is not 0, the memory
+        that it will read and write is asked for
 
 The words of a driver's table are named in WORDS; after them comes the table of FINISH.
 """
@@ -22,7 +23,7 @@ WORDS = (
     *("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "pack_a", "pack_b", "pieces", "finish"),
     *("scratch", "slots", "slot_count", "part", "panel", "column_panels", "tile_step", "tile_rows", "in_place"),
     *("shares", "share", "partial", "region", "blocks"),
-    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed", "packed_rows", "along_rows"),
+    *("result", "result_batch", "result_m", "result_n", "result_step", "result_run", "packed", "packed_rows", "along_rows", "ahead"),
 )
 BUFFERS = ("a", "b", "scratch", "result")
 TABLES = ("a_batch", "a_m", "a_k", "b_batch", "b_n", "b_k", "slots", "result_batch", "result_m", "result_n", "packed")
@@ -94,6 +95,8 @@ SLICES = """        start = begin
                     later, further = line, places
                     if along_rows != 0 and j == 0 and i + tall < height:      # of the next panel of a: a line of memory for each k
                         later, further = at(a0, a_m[top + select(height - i < 2 * tall, height, i + 2 * tall) - 1]), at(a_k, start)
+                    if ahead != 0 and result_run == 0 and start + length == k:
+                        invoke(finish, own, address_of(tile), step, batch, top + i, have, left + j, cols, 1, 0)
 {multiply}
                     if start + length == k and shares == 1 and not straight:
                         invoke(finish, own, address_of(tile), step, batch, top + i, have, left + j, cols, 0, 0)
