@@ -16,7 +16,7 @@ from ..tensor import clone_of, from_array
 from .dispatch import METHODS, PUBLIC, Op, apply
 from .publish import finish
 from .strided import as_strided, as_strided_add
-from .views import expand, permute_op, reshape, sizes, slice_op, transpose_op, unsqueeze, wrap_dim
+from .views import at_least, expand, permute_op, reshape, sizes, slice_op, transpose_op, unsqueeze, wrap_dim
 
 
 # -- concatenation ---------------------------------------------------------------------------------------------------
@@ -118,16 +118,6 @@ def stack(tensors, dim: int = 0, *, out=None):
             )
     dim = wrap_dim(dim, len(shape) + 1)
     return cat([unsqueeze(t, dim) for t in tensors], dim, out=out)
-
-
-def at_least(n: int, x):
-    """x with dimensions of size 1 added as NumPy's atleast_nd does."""
-    if x.ndim >= n:
-        return x
-    shape = tuple(x.shape)
-    if n > 1 and len(shape) < 2:
-        shape = (1, *(shape or (1,)))
-    return reshape(x, (*shape, *(1,) * (n - len(shape))))
 
 
 def hstack(tensors, *, out=None):

@@ -151,18 +151,30 @@ def logdet(input):
     return masked_fill(value, sign == -1, float("nan"))
 
 
-def inv_ex(A, *, check_errors: bool = False, out=None):
-    """(inverses, info): info is 0, or the number of the zero pivot of a singular matrix."""
-    check_square("linalg.inv", A._meta)
+def with_info(A, make, invalid):
+    """(make(A), info): info is the number of a singular matrix's zero pivot, or 0; results of singular ones are NaN.
+
+    invalid(bad, result): which elements of the result those are.
+    """
     values = A._array()
     info = np.zeros(values.shape[:-2], np.int32)
     for at in np.ndindex(*info.shape):
         info[at] = singular(values[at]) if values[at].size else 0
-    if check_errors or not info.any():
-        return finish(EX["inv"](inv(A), from_array(info)), out)
+    if not info.any():
+        return make(A), from_array(info)
     bad = from_array(info != 0)
-    safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
-    return finish(EX["inv"](masked_fill(inv(safe), column(bad), float("nan")), from_array(info)), out)
+    result = make(PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A))
+    return masked_fill(result, invalid(bad, result), float("nan")), from_array(info)
+
+
+def inv_ex(A, *, check_errors: bool = False, out=None):
+    """(inverses, info): info is 0, or the number of the zero pivot of a singular matrix, whose inverse is not a number.
+
+    LinAlgError, when it is computed, with check_errors.
+    """
+    check_square("linalg.inv", A._meta)
+    result, info = with_info(A, inv, lambda bad, x: column(bad))
+    return finish(EX["inv"](inv(A) if check_errors else result, info), out)
 
 
 EX = {
@@ -236,21 +248,13 @@ def solve(A, B, *, left: bool = True, out=None):
 
 
 def solve_ex(A, B, *, left: bool = True, check_errors: bool = False, out=None):
-    """(X with A @ X = B, info).
+    """(X with A @ X = B, info): info is 0, or the number of the zero pivot of a singular matrix, whose X is not a number.
 
-    Info is the number of the zero pivot of a singular matrix (whose X is not a number), or 0.
+    LinAlgError, when it is computed, with check_errors.
     """
     check_square("linalg.solve", A._meta)
-    values = A._array()
-    info = np.zeros(values.shape[:-2], np.int32)
-    for at in np.ndindex(*info.shape):
-        info[at] = singular(values[at]) if values[at].size else 0
-    if check_errors or not info.any():
-        return finish(EX["solve"](solve(A, B, left=left), from_array(info)), out)
-    bad = from_array(info != 0)
-    safe = PUBLIC["where"](column(bad), expand(PUBLIC["eye"](A.shape[-1], dtype=A.dtype), *A.shape), A)
-    x = solve(safe, B, left=left)
-    return finish(EX["solve"](masked_fill(x, bad if x.ndim <= 1 else column(bad), float("nan")), from_array(info)), out)
+    result, info = with_info(A, lambda a: solve(a, B, left=left), lambda bad, x: bad if x.ndim <= 1 else column(bad))
+    return finish(EX["solve"](solve(A, B, left=left) if check_errors else result, info), out)
 
 
 def triangular_reference(a, b, upper, unitriangular):

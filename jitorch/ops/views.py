@@ -578,20 +578,21 @@ for _name, _dim, _least in (("hsplit", 1, 1), ("vsplit", 0, 2), ("dsplit", 2, 3)
     splitter(_name, _dim, _least)
 
 
-def at_least(n: int):
-    def fn(*tensors):
-        if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)):
-            tensors = tuple(tensors[0])
-            return tuple(one(x) for x in tensors)
-        return one(tensors[0]) if len(tensors) == 1 else tuple(one(x) for x in tensors)
+def at_least(n: int, x):
+    """x with dimensions of size 1 added as NumPy's atleast_nd does."""
+    if x.ndim >= n:
+        return x
+    shape = tuple(x.shape)
+    if n > 1 and len(shape) < 2:
+        shape = (1, *(shape or (1,)))
+    return reshape(x, (*shape, *(1,) * (n - len(shape))))
 
-    def one(x):
-        if x.ndim >= n:
-            return x
-        shape = tuple(x.shape)
-        if n > 1 and len(shape) < 2:
-            shape = (1, *(shape or (1,)))
-        return reshape(x, (*shape, *(1,) * (n - len(shape))))
+
+def at_least_function(n: int):
+    def fn(*tensors):
+        if len(tensors) == 1:
+            tensors = tensors[0]
+        return tuple(at_least(n, x) for x in tensors) if isinstance(tensors, (list, tuple)) else at_least(n, tensors)
 
     fn.__name__ = fn.__qualname__ = f"atleast_{n}d"
     fn.__doc__ = f"The tensors with at least {n} dimension{'s' if n > 1 else ''}, as NumPy's function of that name."
@@ -599,7 +600,8 @@ def at_least(n: int):
     return fn
 
 
-atleast_1d, atleast_2d, atleast_3d = at_least(1), at_least(2), at_least(3)
+for _n in (1, 2, 3):
+    at_least_function(_n)
 
 
 # -- copies with a part replaced -------------------------------------------------------------------------------------
