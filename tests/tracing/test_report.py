@@ -139,6 +139,27 @@ def test_ten_batch_sizes_compile_once():
     assert f.__dict__["traced"].replays >= 19
 
 
+def test_last_batches_and_single_samples_compile_little():
+    """Sizes of many rows, of few, and of one: kernels for each of these, whatever their order."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(70, 80), nn.ReLU(), nn.Linear(80, 5))
+    f = torch.trace(model)
+    from jitorch.kernels.cpu import pool
+
+    asked: set[str] = set()
+    request = pool.request
+    pool.request = lambda source: (asked.add(source), request(source))[1]
+    try:
+        with torch.no_grad(), config.using(tier="compiled"):
+            counts = [0]
+            for n in (64, 48, 17, 1, 100, 3, 128, 2, 7, 96, 5, 4):
+                f(torch.randn(n, 70)).tolist()
+                counts.append(len(asked))
+    finally:
+        pool.request = request
+    assert sum(a < b for a, b in zip(counts, counts[1:], strict=False)) <= 3
+
+
 def test_replay_records_nothing():
     _, step = make()
     call(step)

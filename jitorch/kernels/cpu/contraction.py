@@ -290,7 +290,7 @@ def generate(view: GroupView, core: Any, c: Contraction, slots: int) -> Kernel:
     beside = sum(ITEMSIZE[access.dtype] for access in finish.beside_tile().values()) * batch * m * n
     words["ahead"] = ("int", int(beside >= FAR and shares == 1))
     if few_rows:
-        source = panels.dots_driver(s, few_rows, min(SUMS // few_rows, STREAMS), t.lanes)
+        source = panels.dots_driver(s, {rows: min(SUMS // rows, STREAMS) for rows in FEW_ROWS}, t.lanes)
     else:
         source = panels.driver(s, t.rows, t.vectors, t.lanes)
         if words["packed_rows"][1] == 0:

@@ -16,7 +16,7 @@ The words of a driver's table are named in WORDS; after them comes the table of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WORDS = (
     *("a", "b", "m", "n", "k", "rows", "columns", "depth", "row_blocks", "column_blocks"),
@@ -135,9 +135,10 @@ SLICES = """        start = begin
 
 # few rows, and both operands lie along k: every element of b is read once, where it lies, so nothing is packed. Columns
 # that are read side by side are far from one another, so that each of them runs on through memory in the next step
-DOTS = """        apart, step = (width + {sums} - 1) // {sums}, width + {sums}
+DOTS = """        sums = {sums}
+        apart, step = (width + sums - 1) // sums, width + sums
         for x in range(apart):
-            dots(a0, a_m, m, b0, at(b_n, left + x), width - x, apart, at(tiles, x), step, k)
+{multiply}
         invoke(finish, own, address_of(tiles), step, batch, 0, m, left, width, 0, 0)
     store_atomic(slot, 0)
 """
@@ -172,10 +173,18 @@ def driver(suffix: str, rows: Sequence[int], vectors: int, lanes: int) -> str:
     return "".join(kernels) + head(suffix) + BLOCKS + loops
 
 
-def dots_driver(suffix: str, rows: int, sums: int, lanes: int) -> str:
-    """The kernel for at most `rows` rows, `sums` dot products of each at a time."""
-    declared = f'dots = dotkernel("{suffix}", {rows}, {sums}, {lanes})\n'
-    return declared + head(suffix) + BLOCKS + DOTS.format(sums=sums)
+def dots_driver(suffix: str, sums: Mapping[int, int], lanes: int) -> str:
+    """The kernel for few rows. sums: for each number of rows at most (rising), how many dot products of each are taken at a time.
+    All of them are one kernel, so that batches of one, two and seven compile nothing but it."""
+    declared = [f'dots_{rows} = dotkernel("{suffix}", {rows}, {n}, {lanes})\n' for rows, n in sums.items()]
+    first, *_, last = sums
+    number, calls = str(sums[last]), []
+    for rows in reversed([*sums][:-1]):
+        number = f"select(m > {rows}, {number}, {sums[rows]})"
+    for rows in sums:
+        condition = "else" if rows == last else f"{'if' if rows == first else 'elif'} m <= {rows}"
+        calls += [f"{condition}:", f"    dots_{rows}(a0, a_m, m, b0, at(b_n, left + x), width - x, apart, at(tiles, x), step, k)"]
+    return "".join(declared) + head(suffix) + BLOCKS + DOTS.format(sums=number, multiply="\n".join(" " * 12 + line for line in calls))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
