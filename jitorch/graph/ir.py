@@ -68,6 +68,18 @@ class Value:
     def ne(self, o): return self.builder.map("ne", self, o)
 
 
+def within(shape, strides, offset: int, numel: int) -> None:
+    """Raises ValueError unless a strided region lies within so many elements: kernels look at indices, and trust strides."""
+    first = last = offset
+    for n, s in zip(shape, strides, strict=True):
+        if n == 0:
+            return
+        first += min(0, (n - 1) * s)
+        last += max(0, (n - 1) * s)
+    if first < 0 or last >= numel:
+        raise ValueError(f"a region of shape {list(shape)} and strides {list(strides)} is not within {numel} elements")
+
+
 ATTEND_KEYS, ATTEND_STEPS = 128, 16       # keys worth a part of their own; how many parts of all batches there are at least, if keys suffice
 TO_BOOL = frozenset(("lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite", "signbit"))
 
@@ -172,6 +184,7 @@ class Builder:
     def strided(self, v: Value, shape, strides, offset: int) -> Value:
         """A strided view of v's elements in row-major order (strides and offset in elements)."""
         shape, strides = tuple(shape), tuple(strides)
+        within(shape, strides, offset, v.numel)
         natural = contiguous_strides(shape)
         if offset == 0 and count(shape) == v.numel and all(s == n for s, n, k in zip(strides, natural, shape) if k != 1):
             return self.reshape(v, shape)
@@ -181,6 +194,8 @@ class Builder:
         """A buffer of `shape` that starts as `base` (a Value of that shape, a number, or None: every element is covered
         by a piece), with `pieces` [(value, strides, offset)] written over it in order."""
         values = [p[0] for p in pieces]
+        for piece, strides, offset in pieces:
+            within(piece.shape, strides, offset, count(shape))
         out = dtype or (base.dtype if isinstance(base, Value) else values[0].dtype)
         args = ([base] if isinstance(base, Value) else []) + values
         fill = None if isinstance(base, Value) or base is None else base

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..autograd.node import Entry, Record
 from ..dtypes import int64
+from ..graph.ir import broadcast
 from ..graph.record import Meta
 from ..tensor import make_view
 from .dispatch import PUBLIC, VIEWS, Op, apply
@@ -100,6 +101,16 @@ def new_zeros(n: int, dtype):
     return PUBLIC["zeros"]((n,), dtype=dtype)
 
 
+def region_infer(base, value, shape, strides, offset):
+    """The base's shape; the region has to lie in it, and the value to fit. No user can ask for another one, but a file may."""
+    region = Meta(shape, base.dtype, strides, offset)
+    if min((*region.shape, *region.strides, offset), default=0) < 0 or len(strides) != len(shape) or storage_size(region) > base.numel:
+        raise RuntimeError(f"a region of shape {list(shape)}, strides {list(strides)} and offset {offset} is not within {base.numel} elements")
+    if broadcast([value.shape, shape]) != tuple(shape):
+        raise RuntimeError(f"a value of shape {list(value.shape)} can't be written to a region of shape {list(shape)}")
+    return Meta(base.shape, base.dtype)
+
+
 def scatter_reference(base, value, shape, strides, offset):
     out = np.array(base, order="C").reshape(-1)
     if value.size:
@@ -158,7 +169,7 @@ def add_lower(b, base, value, shape, strides, offset):
 as_strided = ViewOp("as_strided", strided_geometry, as_strided_vjp)
 as_strided_scatter = Op(
     "as_strided_scatter",
-    infer=lambda base, value, *a: Meta(base.shape, base.dtype),
+    infer=region_infer,
     reference=scatter_reference,
     lower=scatter_lower,
     vjp=scatter_vjp,
@@ -173,7 +184,7 @@ def add_vjp(ctx, g):
 
 as_strided_add = Op(
     "_as_strided_add",
-    infer=lambda base, value, *a: Meta(base.shape, base.dtype),
+    infer=region_infer,
     reference=add_reference,
     lower=add_lower,
     vjp=add_vjp,

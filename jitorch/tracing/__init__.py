@@ -12,6 +12,7 @@
 | freeze.py | programs of frozen modules: constants folded |
 | again.py | gradients of replayed calls |
 | file.py | save and load |
+| sound.py | whether a program from a file may be run |
 | traced.py | the callables that users hold |
 """
 

@@ -22,7 +22,9 @@ import json
 import os
 import types
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ from .capture import Check as LookEvent
 from .capture import Draw, Ending, Look, Made, Read, Run, Slot
 from .freeze import frozen_path
 from .replay import Branch, Capture, Replay, endings
+from .sound import Unsound, prove
 
 VERSION = 1
 FIRST_CALLS = 3     # by the third one, what can be captured is
@@ -284,6 +287,12 @@ def symbol(s: Any) -> str:
     return ("n" if a == 1 else f"{a}n") + (f"+{b}" if b else "")
 
 
+def matched(wanted: Any, got: Any) -> int | None:
+    """The batch size for which arguments are like those that the file describes, 0 where they have none; None where they aren't."""
+    n: list[int] = []
+    return (n[0] if n else 0) if match(wanted, got, n) else None
+
+
 def match(wanted: Any, got: Any, n: list[int]) -> bool:
     """Whether arguments are like those that the file describes; n: the batch size, once it is known."""
     if isinstance(wanted, dict) and "n" in wanted:
@@ -516,26 +525,31 @@ def damaged(why: str) -> RuntimeError:
 
 def load(file: Any) -> LoadedProgram:
     """A saved program as a Module. RuntimeError for a damaged or newer file; nothing in it is executed as code."""
+    with damage(), zipfile.ZipFile(file) as archive:
+        missing = [m for m in (*MEMBERS, "digests.json") if m not in archive.namelist()]
+        if missing:
+            raise damaged(f"it has no {missing[0]}")
+        digests = json.loads(archive.read("digests.json"))
+        data = {m: archive.read(m) for m in MEMBERS}
+        for name, content in data.items():
+            if digests.get(name) != hashlib.sha256(content).hexdigest():
+                raise damaged(f"the digest of {name} is another: it was changed after it was saved")
+        described = json.loads(data["program.json"])
+        if described.get("format") != "jitorch":
+            raise damaged("its format has another name")
+        if described["version"] > VERSION:
+            raise RuntimeError(f"load: the file has version {described['version']} of the format; this jitorch reads up to {VERSION}. Update jitorch")
+        return LoadedProgram(described, from_safetensors(data["weights.safetensors"]))
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """What goes wrong within the block is a fault of the file. An OSError is not, nor what is told already."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            missing = [m for m in (*MEMBERS, "digests.json") if m not in archive.namelist()]
-            if missing:
-                raise damaged(f"it has no {missing[0]}")
-            digests = json.loads(archive.read("digests.json"))
-            data = {m: archive.read(m) for m in MEMBERS}
-    except zipfile.BadZipFile as error:
-        raise damaged(str(error)) from None
-    except (ValueError, EOFError) as error:
-        raise damaged(str(error)) from None
-    for name, content in data.items():
-        if digests.get(name) != hashlib.sha256(content).hexdigest():
-            raise damaged(f"the digest of {name} is another: it was changed after it was saved")
-    described = json.loads(data["program.json"])
-    if described.get("format") != "jitorch":
-        raise damaged("its format has another name")
-    if described["version"] > VERSION:
-        raise RuntimeError(f"load: the file has version {described['version']} of the format; this jitorch reads up to {VERSION}. Update jitorch")
-    return LoadedProgram(described, from_safetensors(data["weights.safetensors"]))
+        yield
+    except (zipfile.BadZipFile, EOFError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, NotImplementedError,
+            zlib.error, StopIteration) as error:  # fmt: skip
+        raise damaged(str(error) if isinstance(error, (Unsound, zipfile.BadZipFile)) else f"{type(error).__name__}: {error}") from None
 
 
 class LoadedProgram(Module):
@@ -577,23 +591,24 @@ class LoadedProgram(Module):
         got = {"args": [describe(v, tensors) for v in args], "named": [[k, describe(v, tensors)] for k, v in kwargs.items()]}
         if autograd_state.enabled and any(t.requires_grad for t in tensors):
             raise RuntimeError("a loaded program has no gradient: call it under torch.no_grad(), or on detached inputs")
-        for number, program in enumerate(self.__dict__["described"]["programs"]):
-            n: list[int] = []
-            if match(program["inputs"], got, n):
-                return self.run(number, program, n[0] if n else 0, tensors)
-        known = "; ".join(", ".join([*map(wanted_input, p["inputs"]["args"]), *(f"{k}={wanted_input(v)}" for k, v in p["inputs"]["named"])])
-                          for p in self.__dict__["described"]["programs"])  # fmt: skip
-        raise RuntimeError(f"the loaded program takes ({known}), but got ({', '.join(map(wanted_input, got['args']))})")
+        with damage():
+            programs = self.__dict__["described"]["programs"]
+            found = next(((number, n) for number, p in enumerate(programs) if (n := matched(p["inputs"], got)) is not None), None)
+            if found is None:
+                known = "; ".join(", ".join([*map(wanted_input, p["inputs"]["args"]), *(f"{k}={wanted_input(v)}" for k, v in p["inputs"]["named"])])
+                                  for p in programs)  # fmt: skip
+                raise RuntimeError(f"the loaded program takes ({known}), but got ({', '.join(map(wanted_input, got['args']))})")
+        number, size = found
+        return self.run(number, programs[number], size, tensors)
 
     def run(self, number: int, program: dict, n: int, tensors: list[Tensor]) -> Any:
         forms = self.__dict__["forms"]
         root = forms.get((number, n))
         if root is None:
-            constants = [self.__dict__["constants"][name].reshape(-1) for _, name in program["constants"]]
-            try:
+            with damage():
+                constants = [self.__dict__["constants"][name].reshape(-1) for _, name in program["constants"]]
                 root = decode_branch(program["root"], n, iter(constants), {})
-            except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
-                raise damaged(f"{type(error).__name__}: {error}") from None
+                prove(root, [*tensors, *[self.__dict__["held"][name] for name in program["held"]]], program["arguments"])
             if len(forms) > 64:
                 forms.pop(next(iter(forms)))
             forms[number, n] = root
@@ -603,7 +618,10 @@ class LoadedProgram(Module):
         branch = root
         while True:
             for event in branch.events:
-                event.do(state)
+                try:
+                    event.do(state)
+                except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:      # an attribute that the rules for shapes don't look at
+                    raise damaged(f"{type(error).__name__}: {error}") from None
             if branch.read is None:
                 return state.end(branch.ending)
             values = np.ascontiguousarray(branch.read.look.values(state))

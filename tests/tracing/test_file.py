@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import zipfile
@@ -252,3 +253,103 @@ def test_damaged_files(tmp_path):
             torch.jit.load(tmp_path / "new.jt")(torch.ones(3, 1, 8, 8))
     with pytest.raises(FileNotFoundError):
         torch.jit.load(tmp_path / "nowhere.jt")
+
+
+def rewritten(path, to, change):
+    """A file whose program was changed, with digests that fit."""
+    parts = members(path)
+    program = json.loads(parts["program.json"])
+    change(program)
+    parts["program.json"] = json.dumps(program).encode()
+    parts["digests.json"] = json.dumps({k: hashlib.sha256(v).hexdigest() for k, v in parts.items() if k != "digests.json"}).encode()
+    write(to, parts)
+    return to
+
+
+def steps_of(program):
+    return next(e["run"] for e in program["programs"][0]["root"]["events"] if "run" in e)
+
+
+def step(program, name):
+    return next(s for s in steps_of(program)["steps"] if s[0] == name)
+
+
+def longer_leaf(p):
+    steps_of(p)["steps"][0][5][0]["meta"][0]["size"][1] += 5
+
+
+def view_beyond_its_base(p):
+    step(p, "view")[2]["tuple"][2] = 10**6
+
+
+def other_slots(p):
+    step(p, "convolution")[1][0] = 99
+
+
+def result_of_another_shape(p):
+    step(p, "relu")[5][0]["meta"][0]["size"][-1] = 10**6
+
+
+def write_to_an_input(p):
+    steps_of(p)["wanted"][0][1] = 0
+
+
+def place_that_is_not_there(p):
+    steps_of(p)["leaves"][0][0] = ["out", 7, 0]
+
+
+def leaf_that_begins_late(p):
+    steps_of(p)["leaves"][0][1:] = [3, 10**5]
+
+
+def storage_too_small(p):
+    p["programs"][0]["root"]["ending"]["storages"][0][1]["meta"][0]["size"][0] = 10**6
+
+
+def tensor_that_is_not_there(p):
+    p["programs"][0]["root"]["ending"]["tensors"][0][1] = 42
+
+
+def no_programs(p):
+    p["programs"] = None
+
+
+@pytest.mark.parametrize("change", [longer_leaf, view_beyond_its_base, other_slots, result_of_another_shape, write_to_an_input,
+                                    place_that_is_not_there, leaf_that_begins_late, storage_too_small, tensor_that_is_not_there, no_programs])  # fmt: skip
+def test_programs_that_can_not_have_been_captured(tmp_path, change):
+    """Whoever changed a file may have changed its digests, too: nothing outside of the program's memory is touched."""
+    _, traced = traced_net()
+    traced.save(tmp_path / "model.jt")
+    assert torch.jit.load(rewritten(tmp_path / "model.jt", tmp_path / "same.jt", lambda p: None))(torch.ones(3, 1, 8, 8))
+    with pytest.raises(RuntimeError, match="damaged"):
+        torch.jit.load(rewritten(tmp_path / "model.jt", tmp_path / "new.jt", change))(torch.ones(3, 1, 8, 8))
+
+
+def places_in(x, path=()):
+    yield path
+    for k, v in x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list) else ():
+        yield from places_in(v, (*path, k))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_programs_changed_at_random(tmp_path, seed):
+    """Each gives an error that says so, or something: it never ends the process."""
+    _, traced = traced_net()
+    traced.save(tmp_path / "model.jt")
+    program = json.loads(members(tmp_path / "model.jt")["program.json"])
+    rng, values = random.Random(seed), [None, -1, 0, 1, 3, 10**6, 2**40, 1.5, "x", [], {}, {"n": [0, 0]}, {"n": [2, 1]}, {"tensor": 99}, True]
+    places = [p for p in places_in(program) if p]
+    outcomes = set()
+    for _ in range(60):
+        where = rng.choice(places)
+
+        def change(p, where=where):
+            for k in where[:-1]:
+                p = p[k]
+            p[where[-1]] = rng.choice(values)
+        try:
+            torch.jit.load(rewritten(tmp_path / "model.jt", tmp_path / "new.jt", change))(torch.ones(3, 1, 8, 8))
+            outcomes.add("ran")
+        except (RuntimeError, IndexError) as error:
+            outcomes.add("damaged" if "damaged" in str(error) else "told")
+    assert "damaged" in outcomes
