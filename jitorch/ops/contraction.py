@@ -186,8 +186,7 @@ def dot(input, other, *, out=None):
     if input.shape != other.shape:
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{input.shape[0]}] and src [{other.shape[0]}] to have the same "
-            "number of elements, "
-            f"but got {input.shape[0]} and {other.shape[0]} elements respectively"
+            f"number of elements, but got {input.shape[0]} and {other.shape[0]} elements respectively"
         )
     return finish(reshape(apply(matmul_op, (unsqueeze(input, 0), unsqueeze(other, 1))), ()), out)
 
@@ -486,8 +485,7 @@ def parse_einsum(equation: str, operands):
         elif named != t.ndim:
             raise RuntimeError(
                 f"einsum(): the number of subscripts in the equation ({named}) does not match the number of dimensions "
-                f"({t.ndim}) "
-                f"for operand {parts.index(part)} and no ellipsis was given"
+                f"({t.ndim}) for operand {parts.index(part)} and no ellipsis was given"
             )
     inputs = []
     for part, t in zip(parts, operands, strict=False):

@@ -386,14 +386,12 @@ def convolve(name: str, n: int, input, weight, bias, stride, padding, dilation, 
     if x.shape[1] != weight.shape[1] * groups:
         raise RuntimeError(
             f"Given groups={groups}, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to "
-            "have "
-            f"{weight.shape[1] * groups} channels, but got {x.shape[1]} channels instead"
+            f"have {weight.shape[1] * groups} channels, but got {x.shape[1]} channels instead"
         )
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[0]):
         raise RuntimeError(
             f"Given weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with "
-            f"{weight.shape[0]} elements, but got bias of size "
-            f"{shape_text(bias.shape)} instead"
+            f"{weight.shape[0]} elements, but got bias of size {shape_text(bias.shape)} instead"
         )
     if any(m + 2 * p < d * (k - 1) + 1 for m, p, d, k in zip(x.shape[2:], padding, dilation, kernel, strict=False)):
         sizes = " x ".join(str(m + 2 * p) for m, p in zip(x.shape[2:], padding, strict=False))
@@ -472,8 +470,7 @@ def convolve_transposed(name: str, n: int, input, weight, bias, stride, padding,
     if x.shape[1] != weight.shape[0]:
         raise RuntimeError(
             f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected input{shape_text(x.shape)} to "
-            f"have {weight.shape[0]} "
-            f"channels, but got {x.shape[1]} channels instead"
+            f"have {weight.shape[0]} channels, but got {x.shape[1]} channels instead"
         )
     if weight.shape[0] % groups:
         raise RuntimeError(
@@ -488,8 +485,7 @@ def convolve_transposed(name: str, n: int, input, weight, bias, stride, padding,
     if bias is not None and (bias.ndim != 1 or bias.shape[0] != weight.shape[1] * groups):
         raise RuntimeError(
             f"Given transposed=1, weight of size {shape_text(weight.shape)}, expected bias to be 1-dimensional with "
-            f"{weight.shape[1] * groups} "
-            f"elements, but got bias of size {shape_text(bias.shape)} instead"
+            f"{weight.shape[1] * groups} elements, but got bias of size {shape_text(bias.shape)} instead"
         )
     sizes = tuple(
         (m - 1) * s - 2 * p + d * (k - 1) + o + 1

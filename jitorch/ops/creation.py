@@ -431,9 +431,8 @@ def triangle(name: str, numpy, keep):
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
-        f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices (..., M, N), from the given "
-        "diagonal on; zeros elsewhere. "
-        "RuntimeError for less than 2 dimensions."
+        f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices (..., M, N), from the given diagonal on; "
+        "zeros elsewhere. RuntimeError for less than 2 dimensions."
     )
     PUBLIC[name] = METHODS[name] = function
     METHODS[name + "_"] = inplace_of(function, name + "_")

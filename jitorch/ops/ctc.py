@@ -123,14 +123,12 @@ def check_values(targets, input_lengths, target_lengths, shape) -> None:
     if targets.ndim == 2 and (target_lengths > targets.shape[1]).any():
         raise RuntimeError(
             f"Expected tensor to have size at least {target_lengths.max()} at dimension 1, but got size "
-            f"{targets.shape[1]} for argument #2 'targets' "
-            "(while checking arguments for ctc_loss)"
+            f"{targets.shape[1]} for argument #2 'targets' (while checking arguments for ctc_loss)"
         )
     if targets.ndim == 1 and target_lengths.sum() != targets.size:
         raise RuntimeError(
             f"Expected tensor to have size {target_lengths.sum()} at dimension 0, but got size {targets.size} for "
-            "argument #2 'targets' "
-            "(while checking arguments for ctc_loss)"
+            "argument #2 'targets' (while checking arguments for ctc_loss)"
         )
     for row in rows_of(targets, target_lengths):
         if len(row) and (row.min() < 0 or row.max() >= classes):

@@ -96,9 +96,8 @@ def channel_dropout(name: str, batched: int):
             if batched == 3:
                 raise RuntimeError(
                     f"{name}: Expected 2D or 3D input, but received a {input.ndim}D input. Note that dropout1d exists "
-                    "to provide "
-                    "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional "
-                    "batch dimension (i.e. 2D or 3D inputs)."
+                    "to provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an "
+                    "optional batch dimension (i.e. 2D or 3D inputs)."
                 )
             warnings.warn(
                 f"{name}: Received a {input.ndim}-D input to {name}, which is deprecated and will result in an error "

@@ -187,8 +187,7 @@ def embedding_bag(
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
-            f"mode='{mode}'). "
-            "Please open a feature request on GitHub."
+            f"mode='{mode}'). Please open a feature request on GitHub."
         )
     if per_sample_weights is not None and input.shape != per_sample_weights.shape:
         raise ValueError(
@@ -199,8 +198,7 @@ def embedding_bag(
         if offsets is not None:
             raise ValueError(
                 "if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length "
-                "sequences. However, found offsets of type "
-                f"{type(offsets)}"
+                f"sequences. However, found offsets of type {type(offsets)}"
             )
         bags, owner = input.shape[0], np.repeat(np.arange(input.shape[0]), input.shape[1])
     elif input.ndim == 1:

@@ -32,8 +32,7 @@ def cholesky_reference(a):
         bad = next(i for i, m in enumerate(flat) if first_bad_minor(m))
         raise LinAlgError(
             f"linalg.cholesky: {at_element(bad, a)}The factorization could not be completed because the input is not "
-            "positive-definite (the leading minor "
-            f"of order {first_bad_minor(flat[bad])} is not positive-definite)."
+            f"positive-definite (the leading minor of order {first_bad_minor(flat[bad])} is not positive-definite)."
         ) from None
 
 

@@ -122,9 +122,8 @@ def scatter_infer(name: str):
                         f"Expected index {list(index.shape)} to be no larger than src {list(src.shape)} apart from "
                         f"dimension {dim}"
                         if d == dim
-                        else f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} "
-                        f"apart from dimension {dim} "
-                        f"and to be no larger size than src {list(src.shape)}"
+                        else f"Expected index {list(index.shape)} to be no larger than self {list(m.shape)} apart from "
+                        f"dimension {dim} and to be no larger size than src {list(src.shape)}"
                     )
         for d, (n, k) in enumerate(zip(m.shape, index.shape if index.numel else (), strict=False)):
             if d != dim and k > n:
@@ -499,8 +498,7 @@ def put_flat(input, index, source, accumulate: bool = False):
     if source._meta.numel != index._meta.numel:
         raise RuntimeError(
             "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
-            f"{source._meta.numel}, "
-            f"index.numel() = {index._meta.numel}"
+            f"{source._meta.numel}, index.numel() = {index._meta.numel}"
         )
     flat = apply(index_put_op, (reshape(input, (n,)), reshape(source, index.shape), index), ((True,), bool(accumulate)))
     return reshape(flat, input.shape)
@@ -518,8 +516,7 @@ def take_along_dim(input, indices, dim: int | None = None, *, out=None):
     if input.ndim != indices.ndim:
         raise RuntimeError(
             "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
-            f"{input.ndim} dimensions for "
-            f"input, and {indices.ndim} dimensions for indices"
+            f"{input.ndim} dimensions for input, and {indices.ndim} dimensions for indices"
         )
     dim = wrap_dim(dim, input.ndim)
     shape = broadcast([[1 if d == dim else n for d, n in enumerate(t.shape)] for t in (input, indices)])

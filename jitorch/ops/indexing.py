@@ -115,8 +115,7 @@ def plan(x, index):
                     if size != shape[dim + k]:
                         raise IndexError(
                             f"The shape of the mask {list(item.shape)} at index {k} does not match the shape of the "
-                            "indexed tensor "
-                            f"{list(shape)} at index {dim + k}"
+                            f"indexed tensor {list(shape)} at index {dim + k}"
                         )
                 basic.extend([(":",)] * item.ndim)
                 tensors.extend(nonzero(item, as_tuple=True))
@@ -556,8 +555,7 @@ def expanded_indices(x, indices) -> list:
                 if size != x.shape[len(out) + k]:
                     raise IndexError(
                         f"The shape of the mask {list(i.shape)} at index {k} does not match the shape of the indexed "
-                        "tensor "
-                        f"{list(x.shape)} at index {len(out) + k}"
+                        f"tensor {list(x.shape)} at index {len(out) + k}"
                     )
             out.extend(nonzero(i, as_tuple=True))
         elif i.dtype in (int64, int32):

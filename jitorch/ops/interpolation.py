@@ -68,9 +68,8 @@ def interpolate(
         if len(out) != n:
             raise ValueError(
                 "Input and output must have the same number of spatial dimensions, but got input with spatial "
-                f"dimensions of {list(sizes)} and output size of {list(out)}. "
-                "Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) "
-                "format."
+                f"dimensions of {list(sizes)} and output size of {list(out)}. Please provide input tensor in (N, C, "
+                "d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) format."
             )
         scales: list = [None] * n
     else:

@@ -220,8 +220,7 @@ def compare_sizes(input, target) -> None:
     if target.shape != input.shape:
         warnings.warn(
             f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}). This will "
-            "likely lead to incorrect results "
-            "due to broadcasting. Please ensure they have the same size.",
+            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
             stacklevel=3,
         )
 
@@ -310,8 +309,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
     if target.shape != input.shape:
         raise ValueError(
             f"Using a target size ({target.shape!r}) that is different to the input size ({input.shape!r}) is "
-            "deprecated. "
-            "Please ensure they have the same size."
+            "deprecated. Please ensure they have the same size."
         )
     for t in (target, weight):
         if t is not None and t.dtype is not input.dtype:
@@ -396,8 +394,7 @@ def margin_ranking_loss(
     if not input1.ndim == input2.ndim == target.ndim:
         raise RuntimeError(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
-            f"{input1.shape!r}, input2: {input2.shape!r}, "
-            f"target: {target.shape!r} "
+            f"{input1.shape!r}, input2: {input2.shape!r}, target: {target.shape!r} "
         )
     return averaged((-target * (input1 - input2) + float(margin)).clamp_min(0), reduction)
 

@@ -445,8 +445,7 @@ def pad(input, pad, mode: str = "constant", value=None):
             d = next(i for i, s in enumerate(shape) if s < 0)
             raise RuntimeError(
                 f"The input size {input.shape[d]}, plus negative padding {widths[d][0]} and {widths[d][1]} resulted in "
-                "a negative output size, which is invalid. "
-                f"Check dimension {d} of your input."
+                f"a negative output size, which is invalid. Check dimension {d} of your input."
             )
         inside, widths = cropped(input, widths)
         value = 0 if value is None else value
@@ -466,8 +465,7 @@ def pad(input, pad, mode: str = "constant", value=None):
         if mode == "reflect" and (a >= size or b >= size) and (a or b):
             raise RuntimeError(
                 "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "
-                f"({a}, {b}) at dimension {d} "
-                f"of input {list(input.shape)}"
+                f"({a}, {b}) at dimension {d} of input {list(input.shape)}"
             )
         if mode == "circular" and (a > size or b > size):
             raise RuntimeError("Padding value causes wrapping around more than once.")
@@ -507,9 +505,8 @@ def unfold_blocks(input, kernel_size, dilation=1, padding=0, stride=1):
     if min(out) < 1:
         raise RuntimeError(
             f"Given input with spatial size {list(x.shape[2:])}, kernel_size={list(kernel)}, "
-            f"dilation={list(dilation)}, padding={list(padding)}, "
-            f"stride={list(stride)}, calculated shape of the array of sliding blocks as {list(out)}, but its "
-            "components must be at least one."
+            f"dilation={list(dilation)}, padding={list(padding)}, stride={list(stride)}, calculated shape of the array "
+            f"of sliding blocks as {list(out)}, but its components must be at least one."
         )
     if any(padding):
         x = pad(x, (padding[1], padding[1], padding[0], padding[0]))
@@ -545,10 +542,9 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     if x.shape[2] != prod(out):
         raise RuntimeError(
             f"Given output_size=({size[0]}, {size[1]}), kernel_size=({kernel[0]}, {kernel[1]}), "
-            f"dilation=({dilation[0]}, {dilation[1]}), "
-            f"padding=({padding[0]}, {padding[1]}), stride=({stride[0]}, {stride[1]}), expected size of input's "
-            "dimension 2 to match the calculated number of "
-            f"sliding blocks {out[0]} * {out[1]} = {prod(out)}, but got input.size(2)={x.shape[2]}."
+            f"dilation=({dilation[0]}, {dilation[1]}), padding=({padding[0]}, {padding[1]}), stride=({stride[0]}, "
+            f"{stride[1]}), expected size of input's dimension 2 to match the calculated number of sliding blocks "
+            f"{out[0]} * {out[1]} = {prod(out)}, but got input.size(2)={x.shape[2]}."
         )
     c = x.shape[1] // prod(kernel)
     shape = (x.shape[0], c, *(n + 2 * p for n, p in zip(size, padding, strict=False)))

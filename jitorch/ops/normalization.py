@@ -309,8 +309,7 @@ def group_norm(input, num_groups: int, weight=None, bias=None, eps: float = 1e-0
         if p is not None and (p.ndim != 1 or p._meta.numel != channels):
             raise RuntimeError(
                 f"Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of "
-                f"shape {list(p.shape)} and "
-                f"input of shape {list(input.shape)}"
+                f"shape {list(p.shape)} and input of shape {list(input.shape)}"
             )
     grouped = (n, num_groups, channels // num_groups, *space)
     shape = (1, num_groups, channels // num_groups, *(1 for _ in space))

@@ -386,10 +386,9 @@ def unique_consecutive(input, return_inverse: bool = False, return_counts: bool 
 def search_infer(edges, values, right, dtype):
     if len(edges.shape) != 1 and tuple(edges.shape[:-1]) != tuple(values.shape[:-1]):
         raise RuntimeError(
-            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of "
-            "boundaries tensor and input "
-            f"value tensor must match, but we got boundaries tensor {list(edges.shape)} and input value "
-            f"tensor {list(values.shape)}"
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
+            f"tensor and input value tensor must match, but we got boundaries tensor {list(edges.shape)} and input "
+            f"value tensor {list(values.shape)}"
         )
     return Meta(values.shape, dtype)
 

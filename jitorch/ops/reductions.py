@@ -433,9 +433,8 @@ def max_or_min(name: str, whole, along, pair):
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (
-        f"The {name}imum of all elements; with `dim` the values and indices along it (the gradient goes "
-        "to the index); with a tensor, "
-        f"elementwise `{pair}`. RuntimeError for no elements."
+        f"The {name}imum of all elements; with `dim` the values and indices along it (the gradient goes to the index); "
+        f"with a tensor, elementwise `{pair}`. RuntimeError for no elements."
     )
     PUBLIC[name] = METHODS[name] = function
 
@@ -739,9 +738,8 @@ def vector_norm(x, ord=2, dim=None, keepdim: bool = False, *, dtype=None, out=No
                 "operation does not have an identity"
             )
         raise RuntimeError(
-            f"linalg.vector_norm cannot compute the {float(ord)} norm on the dimension {dims[0]} because "
-            "this dimension is empty and the "
-            "operation does not have an identity"
+            f"linalg.vector_norm cannot compute the {float(ord)} norm on the dimension {dims[0]} because this "
+            "dimension is empty and the operation does not have an identity"
         )
     return finish(apply(vector_norm_op, (x,), (dims, bool(keepdim), float(ord))), out)
 

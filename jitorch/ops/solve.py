@@ -31,8 +31,7 @@ def inv_reference(a):
         bad = next(i for i, m in enumerate(flat) if singular(m))
         raise LinAlgError(
             f"linalg.inv: {at_element(bad, a)}The diagonal element {singular(flat[bad])} is zero, the inversion could "
-            "not be completed because the "
-            "input matrix is singular."
+            "not be completed because the input matrix is singular."
         ) from None
 
 
@@ -301,8 +300,7 @@ def solve_triangular(A, B, *, upper: bool, left: bool = True, unitriangular: boo
     if B.shape[-2 if left else -1] != A.shape[-1]:
         raise RuntimeError(
             "linalg.solve_triangular: Incompatible shapes of A and B for the equation "
-            f"{'AX = B' if left else 'XA = B'} "
-            f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})"
+            f"{'AX = B' if left else 'XA = B'} ({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})"
         )
     if left:
         return finish(apply(triangular_op, (A, B), (bool(upper), bool(unitriangular))), out)

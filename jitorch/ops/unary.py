@@ -278,9 +278,8 @@ UNARY = [
 
 CHECKS = {
     "neg": not_bool(
-        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a "
-        "mask, use the `~` or "
-        "`logical_not()` operator instead."
+        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the "
+        "`~` or `logical_not()` operator instead."
     ),
     "relu": not_bool("Boolean inputs not supported for relu"),
 }

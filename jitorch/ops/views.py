@@ -78,8 +78,7 @@ def view_geometry(m: Meta, shape) -> Meta:
     if strides is None:
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-            "contiguous "
-            "subspaces). Use .reshape(...) instead."
+            "contiguous subspaces). Use .reshape(...) instead."
         )
     return Meta(shape, m.dtype, strides, m.offset)
 

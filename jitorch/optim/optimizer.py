@@ -155,8 +155,7 @@ class Optimizer:
         if isinstance(params, set):
             raise TypeError(
                 "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in "
-                "sets will "
-                "change between runs. Please use a list instead."
+                "sets will change between runs. Please use a list instead."
             )
         params = [params] if isinstance(params, Tensor) else list(params)
         names = [p[0] for p in params if isinstance(p, tuple)]
@@ -178,8 +177,7 @@ class Optimizer:
         if len(set(params)) != len(params):
             warnings.warn(
                 "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
-                "see "
-                "github.com/pytorch/pytorch/issues/40967 for more information",
+                "see github.com/pytorch/pytorch/issues/40967 for more information",
                 stacklevel=3,
             )
         for group in self.param_groups:
@@ -194,8 +192,7 @@ class Optimizer:
         changed()
         self.param_groups.append(param_group)
 
-    # -- hooks
-    # -----------------------------------------------------------------------------------------------------------
+    # -- hooks ---------------------------------------------------------------------------------------------------------
     def register_step_pre_hook(self, hook: Callable) -> HookHandle:
         """Call `hook(optimizer, args, kwargs)` before `step`; it may return new (args, kwargs)."""
         return HookHandle(self._optimizer_step_pre_hooks, hook)
@@ -220,8 +217,7 @@ class Optimizer:
         """Call `hook(optimizer)` after loading."""
         return HookHandle(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
-    # -- saving and loading
-    # --------------------------------------------------------------------------------------------------
+    # -- saving and loading --------------------------------------------------------------------------------------------
     counts: tuple[str, ...] = ()  # entries of the state that are Python numbers here and 0-d tensors in PyTorch
 
     def _exported(self, state):

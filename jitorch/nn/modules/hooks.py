@@ -121,10 +121,8 @@ class BackwardHooks:
         if self.grad_output is None:
             raise RuntimeError(
                 "Module backward hook for grad_input is called before the grad_output one. This happens because the "
-                "gradient "
-                "in your nn.Module flows to the Module's input without passing through the Module's output. Make sure "
-                "that the "
-                "output depends on the input and that the loss is computed based on the output."
+                "gradient in your nn.Module flows to the Module's input without passing through the Module's output. "
+                "Make sure that the output depends on the input and that the loss is computed based on the output."
             )
         for hook in self.hooks:
             changed = hook(self.module, grads, self.grad_output)

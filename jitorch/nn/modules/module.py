@@ -194,8 +194,7 @@ class Module:
                 if not isinstance(result, (Tensor, tuple)):
                     warnings.warn(
                         "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors but "
-                        "received "
-                        f"{type(result)}",
+                        f"received {type(result)}",
                         stacklevel=3,
                     )
                 result = gates.outputs(result)
@@ -210,8 +209,7 @@ class Module:
                     except Exception as error:
                         warnings.warn(
                             "module forward hook with ``always_call=True`` raised an exception that was silenced as "
-                            "another error "
-                            f"was raised in forward: {error}",
+                            f"another error was raised in forward: {error}",
                             stacklevel=3,
                         )
             raise
@@ -680,8 +678,7 @@ class Module:
         for p in self.parameters():
             clear_grad(p, set_to_none)
 
-    # -- saving and loading
-    # ----------------------------------------------------------------------------------------------
+    # -- saving and loading --------------------------------------------------------------------------------------------
     def get_extra_state(self) -> Any:
         """Override, with `set_extra_state`, to keep more than tensors in the state_dict."""
         raise RuntimeError("get_extra_state() is not overridden by this module")
@@ -778,8 +775,7 @@ class Module:
                 if hook(module, IncompatibleKeys(missing, unexpected)) is not None:
                     raise AssertionError(
                         "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new "
-                        "values, "
-                        "if incompatible_keys need to be modified, it should be done inplace."
+                        "values, if incompatible_keys need to be modified, it should be done inplace."
                     )
 
         load(self, state, "")

@@ -270,8 +270,7 @@ def check_sizes(mode, input_size, hidden_size, num_layers, bias, batch_first, dr
     if dropout > 0 and num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-            "greater than 1, "
-            f"but got dropout={dropout} and num_layers={num_layers}",
+            f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
             stacklevel=4,
         )
     for name, value in (("bias", bias), ("batch_first", batch_first)):

@@ -61,8 +61,7 @@ def pack_padded_sequence(
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
             "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you "
-            "do not "
-            "need ONNX exportability."
+            "do not need ONNX exportability."
         )
     sizes = [sum(n > t for n in lengths) for t in range(lengths[0])]
     data = jitorch.cat([input[t, :n] for t, n in enumerate(sizes)])
