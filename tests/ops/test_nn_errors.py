@@ -8,8 +8,9 @@ import jitorch as torch
 import jitorch.nn.functional as F
 from jitorch import config
 
-X, Y = torch.zeros(3, 5), torch.tensor([0, 1, 4])
-HALF = torch.full((3, 5), 0.5)
+# computed before any test: what waits for a run that fails is lost with it
+X, Y = torch.tensor(np.zeros((3, 5), np.float32)), torch.tensor([0, 1, 4])
+HALF = torch.tensor(np.full((3, 5), 0.5, np.float32))
 
 
 @pytest.mark.parametrize(
