@@ -119,13 +119,13 @@ MASKED = {
     None: "",
     "float": """
 {pad}sight = at(allowed, {row} * mask_row + j0)
-{pad}for j in range(uint64(limit)):
+{pad}for j in range(limit):
 {pad}    independent()
 {pad}    line[j] = line[j] + sight[j]
 """,
     "bool": """
 {pad}sight = at(allowed, {row} * mask_row + j0)
-{pad}for j in range(uint64(limit)):
+{pad}for j in range(limit):
 {pad}    independent()
 {pad}    line[j] = select(sight[j] != 0, line[j], {real}(-np.inf))
 """,
@@ -325,7 +325,7 @@ def kernel(args, lo, hi):
                         shift = lse[int64(batch) * queries + top + r]
                         mean = delta[int64(batch) * queries + top + r]
                         fill(at(line, limit), wide - limit, {real}(-np.inf))
-                        for j in range(uint64(wide)):
+                        for j in range(wide):
                             x = exp_{s}(line[j] - shift)
                             line[j] = x
                             slope[j] = x * (slope[j] - mean)
@@ -348,10 +348,10 @@ def kernel(args, lo, hi):
                         for c in range(q_panels):
                             turn(at(slopes, lines), at(panels_q, (c * {QUERIES} + skip) * {C}), at(sums_k, (p * q_panels + c) * {R} * {C}), rows - skip, 1)
                 first += {QUERIES}
-            place = int64(batch) * keys + j0
+            row = int64(batch) * keys + j0
             for r in range(count):
-                write_row(at(dk, (place + r) * width), sums_k, r, width, q_panels, scale)
-                write_row(at(dv, (place + r) * value_width), sums_v, r, value_width, v_panels, {real}(1))
+                write_row(at(dk, (row + r) * width), sums_k, r, width, q_panels, scale)
+                write_row(at(dv, (row + r) * value_width), sums_v, r, value_width, v_panels, {real}(1))
             j0 += {KEYS}
     store_atomic(slot, 0)
 '''

@@ -1,9 +1,9 @@
 """From the source of a kernel to an object file.
 
-Numba does the front half (bytecode, types, LLVM instructions); the rest is done here, because Numba's own back half
-wraps every function in error handling that a kernel doesn't need, optimises for the code size of array code, and binds
-the result to its process. What is done here: a plain C entry point, loop metadata for `independent()`, full-width
-vectors, one optimisation run, and an object whose undefined symbols are known.
+`frontend.py` writes LLVM instructions by Numba's rules. The rest is done here, because Numba's own back half wraps every
+function in error handling that a kernel doesn't need, optimises for the code size of array code, and binds the result to
+its process. What is done here: loop metadata for `independent()`, full-width
+vectors, optimisation, and an object whose undefined symbols are known.
 
 Imports Numba: only the compile helpers import this module.
 """
@@ -11,23 +11,16 @@ Imports Numba: only the compile helpers import this module.
 from __future__ import annotations
 
 import hashlib
-import linecache
-import os
 import re
 from functools import cache
-from typing import Any
 
 import llvmlite.binding as llvm
-from numba import types
-from numba.core import compiler, sigutils
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
 
 from ..objects import Compiled, undefined_symbols
 from . import instructions, prelude
+from .frontend import translate
 
-KERNEL_SIGNATURE = types.void(types.CPointer(types.uint64), types.intp, types.intp)
 # these run 512-bit instructions at full clock, but LLVM prefers 256 bits on the Intel ones
 WIDE_VECTOR_CPUS = ("icelake-server", "sapphirerapids", "emeraldrapids", "graniterapids", "diamondrapids", "znver5")
 
@@ -38,7 +31,8 @@ def compile_kernel(source: str, symbol: str | None = None, path: str | None = No
     The source may set `SIGNATURE` to a Numba signature; without it, it is `void(CPointer(uint64), intp, intp)`.
     `path` names the file that holds the source, for tracebacks.
 
-    Raises what Numba raises on a source that it can't compile (a `numba.core.errors.NumbaError`), or SyntaxError.
+    Raises KernelError for a source that is no kernel (`frontend.py`), a `numba.core.errors.NumbaError` for operations on types that don't go together,
+    or SyntaxError.
     """
     symbol = symbol or "kernel_" + hashlib.sha256(source.encode()).hexdigest()[:24]
     with global_compiler_lock:
@@ -55,47 +49,19 @@ def assembly(source: str) -> str:
 
 def build(source: str, symbol: str, path: str) -> llvm.ModuleRef:
     """The optimised LLVM module that exports the kernel as `symbol`."""
-    function, signature = define(source, path)
-    module, native = lower(function, signature)
-    module = with_loop_metadata(module)
-    add_entry_point(module, native, signature, symbol)
-    module = instructions.with_variants(module)
+    module = llvm.parse_assembly(with_wide_vectors(str(translate(source, symbol, path))))
+    simplify(module)
+    module = instructions.with_variants(with_loop_metadata(module))
     optimise(module)
     instructions.inline(module, target_machine())
     return module
 
 
-def define(source: str, path: str) -> tuple[Any, Any]:
-    """The kernel as a Python function over the prelude's names, and its signature."""
-    if not os.path.exists(path):
-        linecache.cache[path] = (len(source), None, source.splitlines(True), path)
-    scope = dict(prelude.NAMES, __name__="jitorch_kernel")
-    exec(compile(source, path, "exec"), scope)
-    declared = scope.get("SIGNATURE")
-    if declared is None:
-        return scope["kernel"], KERNEL_SIGNATURE
-    arguments, result = sigutils.normalize_signature(declared)
-    return scope["kernel"], result(*arguments)
-
-
-def lower(function: Any, signature: Any) -> tuple[llvm.ModuleRef, str]:
-    """Numba's front half: an LLVM module with the function in Numba's calling convention, and its name there."""
-    flags: Any = compiler.Flags()
-    flags.no_compile = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"
-    flags.nrt = False
-    context = cpu_target.target_context
-    result = compiler.compile_extra(
-        cpu_target.typing_context, context, function, signature.args, signature.return_type, flags, {}
-    )
-    library = result.library
-    module = library._final_module
-    for needed in library._linking_libraries:
-        if needed is not rtsys.library:  # the array runtime: kernels have no arrays
-            module.link_in(needed._get_module_for_linking(), preserve=True)
-    return module, result.fndesc.llvm_func_name
+def with_wide_vectors(text: str) -> str:
+    """A module's text, whose functions use vectors of 512 bits where they do so at full clock."""
+    if llvm.get_host_cpu_name() not in WIDE_VECTOR_CPUS:
+        return text
+    return re.sub(r"^(define .*) nounwind$", r'\1 nounwind "prefer-vector-width"="512"', text, flags=re.MULTILINE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -104,13 +70,13 @@ def lower(function: Any, signature: Any) -> tuple[llvm.ModuleRef, str]:
 
 LABEL = re.compile(r"^([^\s;:]+):")
 MEMORY_ACCESS = re.compile(r"^  (?:%\S+ = load|store) ")
-FIRST_NUMBER = 900_000  # of the metadata added, far above any that Numba's modules have
+FIRST_NUMBER = 900_000  # of the metadata added, far above any that modules have here
 
 
 def with_loop_metadata(module: llvm.ModuleRef) -> llvm.ModuleRef:
     """Turn `independent()` into metadata on its loop and on the loads and stores in it.
 
-    At this point Numba's first optimisations have made a branch-free loop one block that ends in a branch to itself.
+    At this point LLVM's simplifications have made a branch-free loop one block that ends in a branch to itself.
     A marker anywhere else (the loop was unrolled away, or has branches) has no effect.
     """
     call = f"call void @{prelude.MARKER}()"
@@ -143,46 +109,8 @@ def with_loop_metadata(module: llvm.ModuleRef) -> llvm.ModuleRef:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Entry point, optimisation, object
+# Optimisation, object
 # ---------------------------------------------------------------------------------------------------------------------
-
-
-def llvm_type(kind: types.Type) -> str:
-    return str(cpu_target.target_context.get_value_type(kind)) if kind != types.void else "void"
-
-
-def add_entry_point(module: llvm.ModuleRef, native: str, signature: Any, symbol: str) -> None:
-    """Export `symbol`, a C function that is the kernel itself once LLVM has inlined it.
-
-    Numba's convention passes a place for the result and one for an exception in front of the arguments and returns a
-    status. A kernel under error_model="numpy" raises nothing, so the status is dropped.
-    """
-    arguments = [f"{llvm_type(kind)} %a{n}" for n, kind in enumerate(signature.args)]
-    passed = ", ".join(["ptr %result", "ptr %exception", *arguments])
-    returned = llvm_type(signature.return_type)
-    has_result = returned != "void"
-    declared = ", ".join(["ptr", "ptr", *(llvm_type(kind) for kind in signature.args)])
-    finish = f"%r = load {returned}, ptr %result\n  ret {returned} %r" if has_result else "ret void"
-    width = ' "prefer-vector-width"="512"' if llvm.get_host_cpu_name() in WIDE_VECTOR_CPUS else ""
-    entry = f"""
-target datalayout = "{module.data_layout}"
-target triple = "{module.triple}"
-declare i32 @{native}({declared})
-define {returned} @{symbol}({", ".join(arguments)}) nounwind{width} {{
-  %result = alloca {returned if has_result else "ptr"}
-  %exception = alloca ptr
-  %status = call i32 @{native}({passed})
-  {finish}
-}}
-"""
-    module.link_in(llvm.parse_assembly(entry))
-    for function in module.functions:
-        if not function.is_declaration and function.name != symbol:
-            function.linkage = "internal"
-    module.get_function(native).add_function_attribute("alwaysinline")
-    for variable in module.global_variables:
-        if variable.linkage == llvm.Linkage.common:  # Numba's environment of a function; a kernel has no use for it
-            variable.linkage = "internal"
 
 
 @cache
@@ -197,6 +125,19 @@ def target_machine() -> llvm.TargetMachine:
         codemodel="jitdefault",
         jit=True,
     )
+
+
+def simplify(module: llvm.ModuleRef) -> None:
+    """Variables in registers, and each loop that has no branches in one block."""
+    builder = llvm.create_pass_builder(target_machine(), llvm.create_pipeline_tuning_options(speed_level=3))
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_loop_rotate_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, builder)
 
 
 def optimise(module: llvm.ModuleRef) -> None:

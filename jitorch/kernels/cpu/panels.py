@@ -266,8 +266,8 @@ ELEMENTS = PACK + """    for q in range(length):
 PIECES = PACK + """    table = pointer_to(pieces0)
     list = at(table, first // {full} * {kinds})
     if have < wide:
-        for q in range(uint64(length * wide)):
-            to[q] = {zero}
+        for x in range(length * wide):
+            to[x] = {zero}
     q = 0
     while q + 4 <= length:
         row0, row1, row2, row3 = at(source, deep[q]), at(source, deep[q + 1]), at(source, deep[q + 2]), at(source, deep[q + 3])

@@ -30,7 +30,7 @@ from llvmlite import ir
 from numba import boolean, complex128, float32, float64, int8, int16, int32, int64, types, uint8, uint64
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from . import library, simd, tiles, vecmath
 
@@ -516,7 +516,7 @@ NAMES: dict[str, Any] = {
     **{"call_kernel": call_kernel, "call_c": call_c, "pointer_to": pointer_to, "table_at": table_at, "pause": pause},
     **{"load_atomic": load_atomic, "store_atomic": store_atomic},
     **{"add_atomic": add_atomic, "replace_atomic": replace_atomic},
-    "helper": register_jitable(error_model="numpy"),  # marks a function that `kernel` calls
+    "helper": tiles.helper,
     **library.NAMES,
     **simd.NAMES,
     **tiles.NAMES,

@@ -188,7 +188,7 @@ def inputs(p: Problem) -> list[str]:
 
 def maps(p: Problem) -> list[str]:
     """The loop over columns: the step's values."""
-    lines = ["for i in range(uint64(wide)):", "    independent()"]
+    lines = ["for i in range(wide):", "    independent()"]
     dtypes: list[str] = []
     for k, (name, dtype, *arguments) in enumerate(p.step.body):
         if name == "source":
@@ -223,5 +223,5 @@ def final_sums(p: Problem) -> list[str]:
         lines.append(f"o{k} = at(z{k}, row * width + left)")
         for j, source in enumerate(sources):
             lines.append(f"f{k}_{j} = {place(p, source)[0]}")
-        lines += ["for i in range(uint64(wide)):", f"    o{k}[i] = {' + '.join(f'f{k}_{j}[i]' for j in range(len(sources)))}"]
+        lines += ["for i in range(wide):", f"    o{k}[i] = {' + '.join(f'f{k}_{j}[i]' for j in range(len(sources)))}"]
     return lines

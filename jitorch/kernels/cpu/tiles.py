@@ -12,11 +12,16 @@ from llvmlite import ir
 from numba import int64, types, uint64
 from numba.core import cgutils
 from numba.core.errors import TypingError
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from .simd import INDEX, splat
 
 LANE = 16       # bytes within which vector units interleave elements in one instruction
+
+
+def helper(function: Any) -> Any:
+    """Marks a function that kernels call and that is compiled with them, for each combination of types it is called with."""
+    return function
 
 
 def width(pointer: Any) -> int:
@@ -69,7 +74,7 @@ def transpose_block(typingctx, to, to_step, source, step):
     return types.void(to, int64, source, int64), codegen
 
 
-@register_jitable(error_model="numpy")
+@helper
 def transpose(to, to_step, source, step, rows, columns):
     """to[r * to_step + c] = source[c * step + r] for r below `rows`, c below `columns`; `step` may be negative."""
     n = block_of(source)
@@ -132,7 +137,7 @@ def stream_end(typingctx):
     return types.void(), codegen
 
 
-@register_jitable(error_model="numpy")
+@helper
 def stream(to, source, n):
     """to[0..n-1] = source[0..n-1], past the caches: memory that is written whole need not be read first."""
     step = elements_of_line(to)
