@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from jitorch.kernels.cpu import loader
+from jitorch.kernels.cpu import compiler, loader
 from jitorch.kernels.cpu.compiler import assembly, compile_kernel
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_ssize_t)
@@ -145,6 +145,14 @@ def test_independent_makes_an_update_in_place_as_fast_as_any():
     want = np.exp(x) * x
     call(UPDATE.format(marker="independent()"), [x, x], 0, x.size)
     np.testing.assert_allclose(x, want, rtol=1e-6)
+
+
+def test_vectors_are_whole_where_llvm_prefers_half_of_them(monkeypatch):
+    text = "define void @\"kernel\"(ptr %x) nounwind\n{\nentry:\n  ret void\n}\n"
+    for name, changed in (("sapphirerapids", True), ("generic", False)):
+        monkeypatch.setattr(compiler.llvm, "get_host_cpu_name", lambda name=name: name)
+        module = str(compiler.llvm.parse_assembly(compiler.with_wide_vectors(text)))
+        assert ('"prefer-vector-width"="512"' in module) == changed
 
 
 def test_stack_memory_is_aligned_and_usable():

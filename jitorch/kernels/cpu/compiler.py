@@ -2,8 +2,8 @@
 
 `frontend.py` writes LLVM instructions by Numba's rules. The rest is done here, because Numba's own back half wraps every
 function in error handling that a kernel doesn't need, optimises for the code size of array code, and binds the result to
-its process. What is done here: loop metadata for `independent()`, full-width
-vectors, optimisation, and an object whose undefined symbols are known.
+its process. What is done here: full-width vectors, loop metadata for `independent()`, optimisation, and an object whose
+undefined symbols are known.
 
 Imports Numba: only the compile helpers import this module.
 """
@@ -31,8 +31,8 @@ def compile_kernel(source: str, symbol: str | None = None, path: str | None = No
     The source may set `SIGNATURE` to a Numba signature; without it, it is `void(CPointer(uint64), intp, intp)`.
     `path` names the file that holds the source, for tracebacks.
 
-    Raises KernelError for a source that is no kernel (`frontend.py`), a `numba.core.errors.NumbaError` for operations on types that don't go together,
-    or SyntaxError.
+    Raises KernelError for a source that is no kernel (`frontend.py`), a `numba.core.errors.NumbaError` for types that
+    don't go together, or SyntaxError.
     """
     symbol = symbol or "kernel_" + hashlib.sha256(source.encode()).hexdigest()[:24]
     with global_compiler_lock:
