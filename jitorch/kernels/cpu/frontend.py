@@ -244,10 +244,11 @@ class Body:
         if isinstance(node.value, ast.Tuple):
             values = [self.value(element) for element in node.value.elts]
         else:
-            kind, value = self.value(node.value)
-            if not isinstance(kind, types.BaseTuple):
-                raise self.wrong(node, f"{kind} is no tuple")
-            values = [Typed(*each) for each in zip(list(kind), cgutils.unpack_tuple(self.builder, value), strict=True)]
+            whole = self.value(node.value)
+            if not isinstance(whole.kind, types.BaseTuple):
+                raise self.wrong(node, f"{whole.kind} is no tuple")
+            parts = cgutils.unpack_tuple(self.builder, whole.value)
+            values = [Typed(kind, part) for kind, part in zip(whole.kind.types, parts, strict=True)]
         for element, each in zip(target.elts, values, strict=True):
             self.store(element, each)
 
