@@ -116,6 +116,8 @@ def with_loop_metadata(module: llvm.ModuleRef) -> llvm.ModuleRef:
 @cache
 def target_machine() -> llvm.TargetMachine:
     """For this CPU, to be loaded anywhere in the address space (the large code model on 64 bits)."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),

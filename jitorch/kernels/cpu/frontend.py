@@ -245,10 +245,11 @@ class Body:
             values = [self.value(element) for element in node.value.elts]
         else:
             whole = self.value(node.value)
-            if not isinstance(whole.kind, types.BaseTuple):
+            kinds = getattr(whole.kind, "types", None)
+            if kinds is None:
                 raise self.wrong(node, f"{whole.kind} is no tuple")
             parts = cgutils.unpack_tuple(self.builder, whole.value)
-            values = [Typed(kind, part) for kind, part in zip(whole.kind.types, parts, strict=True)]
+            values = [Typed(kind, part) for kind, part in zip(kinds, parts, strict=True)]
         for element, each in zip(target.elts, values, strict=True):
             self.store(element, each)
 
@@ -268,8 +269,9 @@ class Body:
         kind = plain(value.kind)
         if name not in self.places:
             with self.builder.goto_entry_block():
-                place = self.builder.alloca(self.target.get_value_type(kind), name=name)
-                self.builder.store(ir.Constant(place.type.pointee, None), place)
+                form = self.target.get_value_type(kind)
+                place = self.builder.alloca(form, name=name)
+                self.builder.store(ir.Constant(form, None), place)
             self.places[name] = kind, place
         declared, place = self.places[name]
         if kind != declared:
