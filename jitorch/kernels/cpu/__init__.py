@@ -10,6 +10,6 @@
 | attention.py, recurrence.py | attention without scores in memory; loops over time |
 | prelude.py | the names that a kernel's source may use |
 | vecmath.py, elementary.py, instructions.py, values.py | functions that vectorise: their formulas, in Python's operators on LLVM's values |
-| compiler.py, pool.py, worker.py, loader.py | source to object file in helper processes; object file to address |
+| frontend.py, compiler.py, pool.py, worker.py, loader.py | source to LLVM instructions, to an object file, in helper processes; object file to address |
 | executor.py | runs tables of kernels, over threads |
 """
