@@ -602,17 +602,17 @@ class LoadedProgram(Module):
         return self.run(number, programs[number], size, tensors)
 
     def run(self, number: int, program: dict, n: int, tensors: list[Tensor]) -> Any:
+        inputs = [t.detach() if t._meta is t._storage.meta else t.detach().clone() for t in tensors]
         forms = self.__dict__["forms"]
         root = forms.get((number, n))
         if root is None:
             with damage():
                 constants = [self.__dict__["constants"][name].reshape(-1) for _, name in program["constants"]]
                 root = decode_branch(program["root"], n, iter(constants), {})
-                prove(root, [*tensors, *[self.__dict__["held"][name] for name in program["held"]]], program["arguments"])
+                prove(root, [*inputs, *[self.__dict__["held"][name] for name in program["held"]]], program["arguments"])
             if len(forms) > 64:
                 forms.pop(next(iter(forms)))
             forms[number, n] = root
-        inputs = [t.detach() if t._meta is t._storage.meta else t.detach().clone() for t in tensors]
         local.tape.flush()
         state = Replay([*inputs, *[self.__dict__["held"][name] for name in program["held"]]], program["arguments"])
         branch = root
