@@ -119,13 +119,13 @@ def sum_to_size(input, *size):
     """
     size = sizes(size)
     shape = input.shape
-    if shape == size:
+    if shape == size and (size or accumulated(input, None) is input.dtype):     # to no dimensions, PyTorch sums even one number
         return input
     extra = len(shape) - len(size)
-    dims = tuple(range(extra)) + tuple(i for i in range(extra, len(shape)) if size[i - extra] == 1 and shape[i] != 1)
     if extra < 0 or any_(s not in (1, n) for s, n in zip(size, shape[extra:], strict=True)):
         raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
-    if dims == tuple(range(extra)) and dims:        # the usual case, a bias: nothing is left to be reshaped
+    dims = tuple(range(extra)) + tuple(i for i in range(extra, len(shape)) if size[i - extra] == 1 and shape[i] != 1)
+    if dims == tuple(range(extra)) and (dims or not size):      # the usual case, a bias: nothing is left to be reshaped
         return apply(sum_op, (input,), (dims, False, accumulated(input, None)))
     return (
         reshape(apply(sum_op, (input,), (dims, True, accumulated(input, None))), size) if dims else reshape(input, size)

@@ -302,3 +302,18 @@ def test_out_is_written(name):
 def test_nuclear_norm_is_written():
     out = jitorch.zeros(2)
     assert jitorch.norm(jitorch.tensor(A), "nuc", (1, 2), out=out) is out and (out > 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float32"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (2, 1), (2, 3)])
+def test_sum_to_size_adds_up_even_one_number(dtype, shape):
+    for size in ([], [1], [1, 1], [3], [1, 3], [2, 3], [2, 1]):
+        ours, theirs = jitorch.ones(shape, dtype=getattr(jitorch, dtype)), torch.ones(shape, dtype=getattr(torch, dtype))
+        try:
+            want = theirs.sum_to_size(size)
+        except RuntimeError:
+            with pytest.raises(RuntimeError, match="not expandable"):
+                ours.sum_to_size(size)
+            continue
+        got = ours.sum_to_size(size)
+        assert (tuple(got.shape), str(got.dtype), got.tolist()) == (tuple(want.shape), str(want.dtype), want.tolist())
