@@ -71,6 +71,7 @@ float16.compute = bfloat16.compute = float32
 
 ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64, complex64, complex128)
 HALVES = frozenset((float16, bfloat16))
+ITEMSIZE = {d.name: d.itemsize for d in ALL}     # bytes, by names as kernels have them
 ALIASES = {"short": int16, "int": int32, "long": int64, "half": float16, "float": float32, "double": float64, "cfloat": complex64,
            "cdouble": complex128}
 BY_NAME = {d.name: d for d in ALL} | ALIASES

@@ -11,9 +11,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from .. import config, dtypes
+from .. import config
+from ..dtypes import ITEMSIZE
 from ..kernels.cpu.codegen import Kernel
-from ..kernels.cpu.executor import CALL
+from ..kernels.cpu.executor import CALL, call_table
 from ..kernels.memory import address, allocate
 from .program import call_reference
 
@@ -328,12 +329,6 @@ def share_out(rows: list[list[int]], times: list[float]) -> np.ndarray:
 POOL = CALL.index("pool")       # set before each call: the pool is another one when the number of threads changes
 
 
-def call_table(*words: int) -> tuple[Any, int]:
-    """What the executor is called with, all but the pool, and the address of that."""
-    table = (ctypes.c_int64 * len(CALL))(*words)
-    return table, ctypes.addressof(table)
-
-
 IDLE, BUSY, WRITING = range(3)      # what a thread's tables are used for
 
 
@@ -364,9 +359,6 @@ class ThreadTables:
                 self.reals[word] = numbers[place]
             else:
                 self.integers[word] = (int(numbers[place]) + 2 ** 63) % 2 ** 64 - 2 ** 63
-
-
-ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 
 
 class _Thread(threading.local):

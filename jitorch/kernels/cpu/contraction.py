@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import config, dtypes
+from ... import config
+from ...dtypes import ITEMSIZE
 from . import panels, tuning, winograd
 from .description import Access, GroupView, Kernel, product
 from .expressions import SUFFIX
@@ -53,7 +54,6 @@ LEAST_RUN, LONG_RUN = 3, 8  # of elements side by side, for copies that are wort
 FEW_ROWS = (1, 2, 4, 8)  # for which dot products are taken instead of packing
 SUMS = 24  # registers for vectors of partial sums, where the product of few rows is one of dot products
 STREAMS = 8  # places of memory that are read side by side at most
-ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 LINE = 64  # bytes of memory that are fetched at once
 FAR = 1 << 17  # bytes beside a product that are worth asking for: the nearest cache does not hold them
 GIGAFLOPS = 100  # of one core, roughly, to say how long a task takes

@@ -248,6 +248,12 @@ WINDOWS = (
 )
 
 
+def call_table(*words: int) -> tuple[Any, int]:
+    """The table of a call (CALL; what is left out is 0), which has to be kept, and its address."""
+    table = (ctypes.c_int64 * len(CALL))(*words)
+    return table, ctypes.addressof(table)
+
+
 def function_address(library: Any, name: str) -> int:
     address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
     assert address is not None
@@ -321,8 +327,8 @@ class Executor:
 
     def run(self, steps: int, nsteps: int, words: int, fixups: int, nfixups: int, bases: int) -> None:
         """Run a program. All arguments but the two numbers are addresses of tables of int64, see the module's text."""
-        call = (ctypes.c_int64 * len(CALL))(steps, nsteps, words, fixups, nfixups, bases, self.pool_address)
-        self.entry(ctypes.addressof(call))
+        _table, place = call_table(steps, nsteps, words, fixups, nfixups, bases, self.pool_address)
+        self.entry(place)
 
     def _pauses(self, microseconds: float) -> int:
         """How many looks at the pool's state take this long."""

@@ -19,7 +19,7 @@ import inspect
 import operator
 import textwrap
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ OPERATORS: dict[type[ast.AST], Callable] = {
     ast.USub: operator.neg, ast.Invert: operator.invert,
 }  # fmt: skip
 
+BY_OPERATOR = frozenset((*OPERATORS.values(), operator.getitem, operator.setitem))     # Numba's code generators are found by these themselves
 EXTREMES: dict[Any, Callable] = {builtins.min: operator.lt, builtins.max: operator.gt}
 
 
@@ -75,12 +76,7 @@ def rule(function: Any, kinds: tuple[Any, ...]) -> tuple[Signature, Callable]:
     typing, target = contexts()
     resolved = typing.resolve_value_type(function)
     signature = typing.resolve_function_type(resolved, kinds, {})
-    return signature, target.get_function(function if function in operations() else resolved, signature)
-
-
-@cache
-def operations() -> frozenset[Callable]:
-    return frozenset([*OPERATORS.values(), operator.getitem, operator.setitem])
+    return signature, target.get_function(function if function in BY_OPERATOR else resolved, signature)
 
 
 @cache
@@ -324,7 +320,7 @@ class Body:
             raise self.wrong(node, "kernels loop over ranges")
         first, last, step = self.range(call)
         kind = first.kind
-        compare, add = (("icmp_signed", "nsw") if kind.signed else ("icmp_unsigned", "nuw"))
+        compare, add = (self.builder.icmp_signed, "nsw") if kind.signed else (self.builder.icmp_unsigned, "nuw")
         counter = cgutils.alloca_once_value(self.builder, first.value)
         test, body, again, after = (self.new_block(name) for name in ("for", "do", "next", "done"))
         self.loops.append(Loop(again, after))
@@ -332,13 +328,13 @@ class Body:
 
         self.begin(test)
         at = self.builder.load(counter)
-        less, more = (getattr(self.builder, compare)(sign, at, last.value) for sign in ("<", ">"))
+        less, more = (partial(compare, sign, at, last.value) for sign in ("<", ">"))
         if isinstance(step.value, ir.Constant):
-            inside = less if step.value.constant > 0 else more
+            inside = less() if step.value.constant > 0 else more()
         elif kind.signed:
-            inside = self.builder.select(self.builder.icmp_signed(">", step.value, ir.Constant(at.type, 0)), less, more)
+            inside = self.builder.select(compare(">", step.value, ir.Constant(at.type, 0)), less(), more())
         else:
-            inside = less
+            inside = less()
         self.builder.cbranch(inside, body, after)
 
         self.begin(body)

@@ -1,9 +1,10 @@
 """Elementwise kernels. A unit is an element (one axis), a row, or, where an operand lies across the others, a band of rows that is worked on in tiles."""
 from __future__ import annotations
 
+from ...dtypes import ITEMSIZE
 from .description import Kernel, product
 from .expressions import SUFFIX
-from .writer import CHUNK, ITEMSIZE, SHORTEST, Writer
+from .writer import CHUNK, SHORTEST, Writer
 
 TURNED = 8                  # sizes of two axes from which turning a tile pays
 LIGHT = 2                   # as `cost` has it: some seven simple operations an element
@@ -44,36 +45,24 @@ class MapWriter(Writer):
         n = self.view.sizes[axis]
         return n >= SHORTEST and any(abs(x.strides.get(outer, n)) > n for _, x in self.view.writes)
 
-    def past_word(self) -> str:
-        """Whether results are written past the caches."""
-        whole = [*self.view.reads.values(), *(x for _, x in self.view.writes)]
-        return self.named_word("past", "stream", sum(ITEMSIZE[x.dtype] * product(self.view.sizes[a] for a in x.strides if a >= 0) for x in whole))
-
-    def result_tiles(self, size: int) -> dict[str, str]:
-        """For each result a place on the stack."""
-        tiles = {}
-        for access in (x for _, x in self.view.writes):
-            tiles[self.tag_of(("out", access))] = name = self.fresh("tile")
-            self.head.append(f"    {name} = stack_{SUFFIX[access.dtype]}({size})")
-        return tiles
+    def piecewise(self, size: int) -> tuple[str, dict[str, str]]:
+        """Whether results are written past the caches, and for each a place on the stack for pieces of `size` elements."""
+        writes = [x for _, x in self.view.writes]
+        touched = sum(ITEMSIZE[x.dtype] * product(self.view.sizes[a] for a in x.strides if a >= 0) for x in [*self.view.reads.values(), *writes])
+        return self.past_word(touched), self.result_tiles(writes, size)
 
     def streamed(self, pointers, axis: int, scope: dict, first: str, last: str) -> None:
         """A line in pieces that go through a tile in the nearest cache and from there past the others, where a word says so; else in one piece."""
-        past, tiles = self.past_word(), self.result_tiles(PIECE)
+        past, tiles = self.piecewise(PIECE)
         self.emit(f"piece = select({past} != uint64(0), uint64({PIECE}), {last} - {first} + uint64(1))")
         self.emit(f"for z in range({first}, {last}, piece):")
         self.indent += 1
         self.emit(f"end = select({last} - z < piece, {last}, z + piece)")
-        lines = dict(pointers)
-        for tag, tile in tiles.items():
-            lines[tag] = f"z{tag}"
-            self.emit(f"z{tag} = select({past} != uint64(0), at({tile}, -int64(z)), {pointers[tag]})")
+        lines = self.nearer(pointers, tiles, "-int64(z)")
         self.open_line("z, end", axis)
         self.body(lines, axis, "j", scope, [v for v, _ in self.view.writes], self.view.writes)
         self.indent -= 1
-        self.emit(f"if {past} != uint64(0):")
-        for tag, tile in tiles.items():
-            self.emit(f"    stream(at({pointers[tag]}, z), {tile}, end - z)")
+        self.stream_out(pointers, tiles, "end - z", "z")
         self.indent -= 1
 
     def rows(self) -> Kernel:
@@ -152,15 +141,9 @@ class MapWriter(Writer):
         self.turned = set(turned)
         lines.update({t: f"at({name}, r * uint64({LENGTH}))" for t, name in tiles.items()})
         if self.may_stream(axis) and set(accesses) == results ^ set(turned):     # an operand that lies as the results do sets the pace, then
-            past, nearer = self.past_word(), self.result_tiles(LENGTH)
-            memory = dict(lines)
-            for tag, tile in nearer.items():
-                lines[tag] = f"z{tag}"
-                self.emit(f"z{tag} = select({past} != uint64(0), {tile}, {memory[tag]})")
-            self.line(lines, axis, "length", "(begin + j)", scope)
-            self.emit(f"if {past} != uint64(0):")
-            for tag, tile in nearer.items():
-                self.emit(f"    stream({memory[tag]}, {tile}, length)")
+            _, nearest = self.piecewise(LENGTH)
+            self.line(self.nearer(lines, nearest), axis, "length", "(begin + j)", scope)
+            self.stream_out(lines, nearest, "length")
         else:
             self.line(lines, axis, "length", "(begin + j)", scope)
         self.indent -= 1

@@ -2,10 +2,10 @@
 reductions that wait for one another, then one for what is written."""
 from __future__ import annotations
 
+from ...dtypes import ITEMSIZE
 from .accumulators import PLACES, ReducingWriter, Turn
 from .description import Kernel, product
-from .expressions import SUFFIX
-from .writer import CHUNK, HEAVY, ITEMSIZE, SHORTEST
+from .writer import CHUNK, HEAVY, SHORTEST
 
 LONGEST = 8192          # elements of a row that is written past the caches
 STREAMS = 2                         # results of such a kernel, each of which has a row on the stack
@@ -35,7 +35,7 @@ class RowWriter(ReducingWriter):
         turns = self.turns(stages, inside, level, across)
         memory = pointers
         tiles = self.rows_past_caches(inside, loops)
-        pointers = {**pointers, **{tag: self.nearer(tile, tag, pointers[tag]) for tag, tile in tiles.items()}}
+        pointers = self.nearer(pointers, tiles)
         row_load = self.loader(pointers, None, "0", {})
         for d, turn in enumerate(turns):
             self.row_values(scope, row_load, d, level)
@@ -44,10 +44,7 @@ class RowWriter(ReducingWriter):
             elif turn.writes:
                 self.write_loop(turn.writes, loops, pointers, scope)
             self.kept.update(turn.held)
-        if tiles:
-            self.emit("if past != uint64(0):")
-            for tag, tile in tiles.items():
-                self.emit(f"    stream({memory[tag]}, {tile}, {self.size(loops[-1])})")
+        self.stream_out(memory, tiles, self.size(loops[-1]))
         for v, access in writes:
             if id(access) not in inside_ids and v in scope:
                 self.store(access, pointers[self.tag_of(("out", access))], None, "0", scope[v])
@@ -64,16 +61,8 @@ class RowWriter(ReducingWriter):
             return {}
         whole = [x for x in [*view.reads.values(), *accesses.values()] if len(x.strides) == len(view.order)]
         size = product(view.sizes[a] for a in view.order) * sum(ITEMSIZE[x.dtype] for x in whole)
-        self.named_word("past", "stream", size if SHORTEST <= view.sizes[axis] <= LONGEST else 0)
-        tiles = {tag: self.fresh("tile") for tag in accesses}
-        for tag, tile in tiles.items():
-            self.head.append(f"    {tile} = stack_{SUFFIX[accesses[tag].dtype]}({LONGEST})")
-        return tiles
-
-    def nearer(self, tile: str, tag: str, pointer: str) -> str:
-        name = f"l{tag}"
-        self.emit(f"{name} = select(past != uint64(0), {tile}, {pointer})")
-        return name
+        self.past_word(size if SHORTEST <= view.sizes[axis] <= LONGEST else 0)
+        return self.result_tiles(accesses.values(), LONGEST)
 
     def row_values(self, scope, load, depth, level) -> None:
         """Values of the row itself (not of its elements) that wait for `depth` stages."""

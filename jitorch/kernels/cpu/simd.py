@@ -15,6 +15,7 @@ Importing this module imports Numba, so only the compile helpers do so.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -116,6 +117,7 @@ def register_tile(builder: ir.IRBuilder, kind: ir.VectorType, rows: int, vectors
             store_lanes(builder, totals[r][j], place(r, j))
 
 
+@cache
 def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[int, int, int, int] | None = None) -> Any:
     """A product of operands and a tile that lie at steps known when it is compiled.
 
@@ -154,6 +156,7 @@ def microkernel(suffix: str, rows: int, vectors: int, lanes: int, steps: tuple[i
     return intrinsic(micro)
 
 
+@cache
 def panelkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
     """A product of a packed panel of a, [depth][rows], with rows of b that lie anywhere."""
     element = ELEMENTS[suffix]
@@ -193,6 +196,7 @@ def panelkernel(suffix: str, rows: int, vectors: int, lanes: int) -> Any:
     return intrinsic(micro)
 
 
+@cache
 def dotkernel(suffix: str, rows: int, columns: int, lanes: int) -> Any:
     """Dot products of every pair of `rows` rows of a and `columns` rows of b, a vector of partial sums for each."""
     element = ELEMENTS[suffix]

@@ -2,16 +2,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ... import dtypes
 from .description import Access, GroupView, Kernel, iota_axes
 from .expressions import FLOATS, HALVES, SUFFIX, cast, expression, literal
 
 INFINITE = (float("inf"), float("-inf"))
 CHUNK = 16384           # elements of a task, roughly
 SHORTEST = 256          # elements of a line that is written past the caches: of short ones, many cache lines are begun by one and ended by the next
-ITEMSIZE = {d.name: d.itemsize for d in dtypes.ALL}
 SHORT_STRIDES = range(2, 5)     # along the innermost axis, these are part of the source, too: LLVM can load vectors and sort their elements
 BACKWARD = -1                   # so is this one
 HEAVY = frozenset(("exp", "log", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "philox", "log1p", "expm1"))
@@ -391,6 +390,35 @@ class Writer:
     def store(self, access: Access, pointer: str, axis, index: str, text: str) -> None:
         tag = self.tag_of(("out", access))
         self.emit(f"{self.element(pointer, tag, access, axis, index)} = {text}")
+
+    # -- results written past the caches ---------------------------------------------------------------------------------
+    def past_word(self, size: int) -> str:
+        """Whether results are written past the caches, in a kernel that reads and writes `size` bytes."""
+        return self.named_word("past", "stream", size)
+
+    def result_tiles(self, accesses: Iterable[Access], size: int) -> dict[str, str]:
+        """For each of these results (by its tag) a place on the stack where `size` elements of it lie until they are written."""
+        tiles = {}
+        for access in accesses:
+            tiles[self.tag_of(("out", access))] = name = self.fresh("tile")
+            self.head.append(f"    {name} = stack_{SUFFIX[access.dtype]}({size})")
+        return tiles
+
+    def nearer(self, pointers: Mapping[str, str], tiles: Mapping[str, str], back: str = "") -> dict[str, str]:
+        """The pointers, of results those to their tiles (moved by `back`) where they are written past the caches."""
+        found = dict(pointers)
+        for tag, tile in tiles.items():
+            found[tag] = f"z{tag}"
+            self.emit(f"z{tag} = select(past != uint64(0), {f'at({tile}, {back})' if back else tile}, {pointers[tag]})")
+        return found
+
+    def stream_out(self, pointers: Mapping[str, str], tiles: Mapping[str, str], count: str, start: str = "") -> None:
+        """Write the first `count` elements of the tiles to the pointers (from `start` on), where that is past the caches."""
+        if tiles:
+            self.emit("if past != uint64(0):")
+        for tag, tile in tiles.items():
+            to = f"at({pointers[tag]}, {start})" if start else pointers[tag]
+            self.emit(f"    stream({to}, {tile}, {count})")
 
     def end_streams(self) -> None:
         """After the loops of a kernel that may write past the caches."""
